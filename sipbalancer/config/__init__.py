@@ -1,0 +1,1 @@
+"""THE FILE: text to frozen values. Opens no file itself."""

@@ -1,0 +1,183 @@
+"""What an operator can say, as frozen values; every default lives here.
+
+Field names are the file's own words (ldirectord's, then ours). A field that may stand both at the top of
+the file and in a `virtual` section is already resolved: the section's word wins, then the global one, then
+the default. `lines` maps a field name to the line it came from; a name that is absent has its default.
+Durations are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Scheduler(StrEnum):
+    RR = "rr"
+    WRR = "wrr"
+    LC = "lc"
+    WLC = "wlc"
+    SED = "sed"
+    NQ = "nq"
+    SH = "sh"
+    DH = "dh"
+    HASH = "hash"
+
+
+class Forwarding(StrEnum):
+    GATE = "gate"
+    MASQ = "masq"
+    IPIP = "ipip"
+
+
+class CheckType(StrEnum):
+    NEGOTIATE = "negotiate"
+    CONNECT = "connect"
+    PING = "ping"
+    EXTERNAL = "external"
+    EXTERNAL_PERL = "external-perl"
+    ON = "on"
+    OFF = "off"
+    MIXED = "mixed"
+    """The number form N: one negotiate after every N connects (`mixed_connects`)."""
+
+
+class PersistenceKey(StrEnum):
+    AOR = "aor"
+    SOURCE = "source"
+    DOMAIN = "domain"
+    CALLID = "callid"
+
+
+class Nat(StrEnum):
+    AUTO = "auto"
+    FORCE = "force"
+    NO = "no"
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lines: Mapping[str, int] = Field(default_factory=lambda: MappingProxyType({}), repr=False)
+
+
+class RealServerConfig(Frozen):
+    """One `real=` or `fallback=`: a host (address literal or name), port and how to treat it."""
+
+    host: str
+    port: int = 5060
+    forwarding: Forwarding = Forwarding.GATE
+    weight: int = 1
+    request: str = ""
+    receive: str = ""
+    upper: int = 0
+    """`u:`: connections at which the server takes nothing new; 0 = no limit."""
+    lower: int = 0
+    """`l:`: connections below which it takes new work again."""
+    source: tuple[str, ...] = ()
+    """Further addresses this server sends from (`source = addr, ...`)."""
+    name: str = ""
+    """What the operator wrote (a host name keeps it here once resolved); empty = the host."""
+    priority: int = 0
+    """SRV priority group; a group works only when no lower number does."""
+
+    @property
+    def key(self) -> str:
+        """`address:port`, `[address]:port` for IPv6: the identity of a server."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class CheckConfig(Frozen):
+    """How a server's health is asked for (section words, per service)."""
+
+    checktype: CheckType = CheckType.NEGOTIATE
+    mixed_connects: int = 0
+    checkinterval: float = 10.0
+    """A true period, not a pause between rounds; fractions allowed."""
+    negotiatetimeout: float = 30.0
+    checktimeout: float = 5.0
+    checkcount: int = 1
+    failurecount: int = 1
+    risecount: int = 1
+    """Ours: answers in a row before a server that was down takes work again."""
+    checkport: int | None = None
+    checkcommand: str = "/bin/true"
+    login: str = ""
+    """`user@host`: Request-URI, To and From of the probe; empty = `sip:host:port`, no user."""
+    passwd: str = ""
+    request: str = ""
+    receive: str = ""
+    """A regular expression on the whole answer; narrows what counts as up. Empty = any fit final."""
+    virtualhost: str = ""
+
+
+class VirtualServiceConfig(Frozen):
+    """One `virtual=` section with everything global already resolved into it."""
+
+    host: str
+    port: int = 5060
+    protocol: str = "udp"
+    service: str = "sip"
+    real: tuple[RealServerConfig, ...] = ()
+    fallback: RealServerConfig | None = None
+    fallbackcommand: str = ""
+    scheduler: Scheduler = Scheduler.RR
+    persistent: int = 360
+    """Shortest life of a binding pin; the registration's own expiry wins when longer."""
+    netmask: str = ""
+    quiescent: bool = False
+    check: CheckConfig = Field(default_factory=CheckConfig)
+    emailalert: str = ""
+    emailalertfreq: int = 0
+    emailalertstatus: str = "all"
+    smtp: str = ""
+    monitorfile: str = ""
+    cleanstop: bool = True
+    servicename: str = ""
+    comment: str = ""
+    ops: bool = False
+    # ours
+    alias: tuple[str, ...] = ()
+    advertise: str = ""
+    persistencekey: PersistenceKey = PersistenceKey.AOR
+    nat: Nat = Nat.AUTO
+    outbound: bool = False
+    clientheader: str = ""
+    calltimeout: int = 43200
+    slowstart: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """`address:port`, `[address]:port` for IPv6: the identity of a service."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Config(Frozen):
+    """A whole file."""
+
+    path: str = ""
+    virtual: tuple[VirtualServiceConfig, ...] = ()
+    autoreload: bool = False
+    callback: str = ""
+    readdquiescent: bool = False
+    maintenancedir: str = ""
+    logfile: str = ""
+    supervised: bool = False
+    fork: bool = False
+    execute: tuple[str, ...] = ()
+    emailalertfrom: str = ""
+    # ours
+    metrics: str = "127.0.0.1:9436"
+    """`host:port` of /metrics and /healthz; `no` = none."""
+    admin: str = "/run/sipbalancer/admin.sock"
+    state: str = "/var/lib/sipbalancer"
+    secret: str = ""
+    """File with the sealing key(s), one per line, newest first; empty = `secret` in the state folder."""
+    registrations: int = 1_000_000
+    """Room in the pin table."""
+    calls: int = 100_000

@@ -1,0 +1,1 @@
+"""THE DOING: event loop, sockets, clocks, signals, logs."""

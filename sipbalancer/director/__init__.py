@@ -1,0 +1,1 @@
+"""THE DECISION: pure, synchronous, one owner. Speaks by return value and by counters."""
