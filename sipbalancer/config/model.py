@@ -63,6 +63,16 @@ class Frozen(BaseModel):
 
     lines: Mapping[str, int] = Field(default_factory=lambda: MappingProxyType({}), repr=False)
 
+    def __eq__(self, other: object) -> bool:
+        """Same kind, same values; a moved line changes nothing (a reload compares, health is keyed by its check)."""
+        return type(self) is type(other) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(value for name, value in self.__dict__.items() if name != "lines")
+
 
 class RealServerConfig(Frozen):
     """One `real=` or `fallback=`: a host (address literal or name), port and how to treat it."""

@@ -1,9 +1,64 @@
-"""Rise and fall: from probe outcomes to verdicts (design 5), as a pure state machine."""
+"""Rise and fall: from probe outcomes to verdicts (design 5), as a pure state machine.
+
+Here: what one probe's answer means (`judge`), what a row of outcomes means (`Health`), and which priority
+group works (`first_group`). Never here: what else the verdict of a server depends on (weight 0, `drain`,
+`maintenancedir`), which is the table's, and times as text: a reason carries facts, the shell formats `since`.
+"""
 
 from __future__ import annotations
 
-from sipbalancer.config.model import CheckConfig
-from sipbalancer.director.verdict import ProbeOutcome, Transition, Verdict
+import re
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import TypeVar
+
+from sipbalancer.config.model import CheckConfig, CheckType, RealServerConfig
+from sipbalancer.director.snapshot import PROBE_BUCKETS
+from sipbalancer.director.verdict import ProbeOutcome, ProbeResult, Transition, Verdict
+
+T = TypeVar("T")
+
+SICK = frozenset({408, 500, 502, 504})
+"""Final answers of a server that cannot work; 503 is apart: it is going, not gone."""
+ANSWERED = frozenset({ProbeResult.OK, ProbeResult.UNAVAILABLE, ProbeResult.BAD})
+FAILED = frozenset({ProbeResult.BAD, ProbeResult.TIMEOUT, ProbeResult.REFUSED})
+"""What counts towards `failurecount`. ERROR is not here: it says something of us, nothing of the server."""
+
+
+def judge(
+    status: int, reason_phrase: str, retry_after: int | None, whole: bytes, receive: re.Pattern[bytes] | None
+) -> tuple[ProbeResult, str] | None:
+    """What one answer to a probe means, and its text for people; None for 1xx, which is nothing.
+
+    `whole` is the datagram, `receive` the operator's pattern on it (None: any). It narrows what is up and
+    nothing else: a 503 is draining whatever the pattern says.
+    """
+    if status < 200:
+        return None
+    text = f"{status} {reason_phrase}".rstrip()
+    if status == 503:
+        return ProbeResult.UNAVAILABLE, text if retry_after is None else f"{text}, Retry-After {retry_after}"
+    if status in SICK:
+        return ProbeResult.BAD, text
+    if receive is not None and receive.search(whole) is None:
+        return ProbeResult.BAD, f"{text}, not matched by receive"
+    return ProbeResult.OK, text
+
+
+def check_of(check: CheckConfig, real: RealServerConfig) -> CheckConfig:
+    """The service's check with what this server's own `real=` line says otherwise."""
+    own = {"request": real.request, "receive": real.receive}
+    said = {name: value for name, value in own.items() if value}
+    return check.model_copy(update=said) if said else check
+
+
+def first_group(items: tuple[T, ...], priority: Callable[[T], int], works: Callable[[T], bool]) -> tuple[T, ...]:
+    """The working members of the lowest-numbered priority group that has any (RFC 2782), in their order."""
+    working = tuple(item for item in items if works(item))
+    if not working:
+        return ()
+    first = min(priority(item) for item in working)
+    return tuple(item for item in working if priority(item) == first)
 
 
 class Health:
@@ -16,7 +71,79 @@ class Health:
         self.reason = "not yet probed"
         self.since = now
         self.latency = 0.0
+        """Seconds, the last answered probe."""
+        self.probes: dict[ProbeResult, int] = dict.fromkeys(ProbeResult, 0)
+        self.probe_buckets = [0] * (len(PROBE_BUCKETS) + 1)
+        """Answered probes per bucket of PROBE_BUCKETS, not cumulated, the last for +Inf."""
+        self.probe_sum = 0.0
+        self.failures = 0
+        """In a row."""
+        self.successes = 0
+        """In a row."""
+        self._rising = False  # has been down: risecount good answers before it takes work again
+        self._silent = 0  # of the failures in a row, the last so many were silence
+        if check.checktype is CheckType.ON:
+            self._become(Verdict.UP, "checktype = on", now)
+        elif check.checktype is CheckType.OFF:
+            self._become(Verdict.DOWN, "checktype = off", now)
 
     def probe_result(self, outcome: ProbeOutcome, now: float) -> Transition | None:
         """Take one finished probe; the transition when it changed the verdict."""
-        raise NotImplementedError
+        self._count(outcome)
+        if outcome.result is ProbeResult.OK:
+            return self._good(outcome.text, now)
+        if outcome.result is ProbeResult.UNAVAILABLE:
+            return self._leaving(outcome.text, now)
+        if outcome.result in FAILED:
+            return self._failed(outcome, now)
+        if self.verdict is Verdict.STARTING:
+            self.reason = outcome.text
+        return None
+
+    def _count(self, outcome: ProbeOutcome) -> None:
+        self.probes[outcome.result] += 1
+        if outcome.result in ANSWERED:
+            self.latency = outcome.latency
+            self.probe_sum += outcome.latency
+            self.probe_buckets[bisect_left(PROBE_BUCKETS, outcome.latency)] += 1
+
+    def _good(self, text: str, now: float) -> Transition | None:
+        self.failures = self._silent = 0
+        self.successes += 1
+        if self._rising and self.successes < self.check.risecount:
+            return self._become(
+                Verdict.STARTING, f"{self.successes} of {self.check.risecount} good answers after down", now
+            )
+        self._rising = False
+        return self._become(Verdict.UP, text, now)
+
+    def _leaving(self, text: str, now: float) -> Transition | None:
+        """A 503 is an answer, so no failure; nor is it a good one."""
+        self.failures = self.successes = self._silent = 0
+        return self._become(Verdict.DRAINING, text, now)
+
+    def _failed(self, outcome: ProbeOutcome, now: float) -> Transition | None:
+        self.successes = 0
+        self.failures += 1
+        self._silent = self._silent + 1 if outcome.result is ProbeResult.TIMEOUT else 0
+        if not self._rising and self.failures < self.check.failurecount:
+            if self.verdict is Verdict.STARTING:
+                self.reason = self._why(outcome)
+            return None
+        self._rising = True
+        return self._become(Verdict.DOWN, self._why(outcome), now)
+
+    def _why(self, outcome: ProbeOutcome) -> str:
+        if self.failures == 1:
+            return outcome.text
+        if self._silent == self.failures:
+            return f"{self.failures} probes unanswered"
+        return f"{self.failures} probes failed, the last: {outcome.text}"
+
+    def _become(self, verdict: Verdict, reason: str, now: float) -> Transition | None:
+        """The reason is kept fresh; `since` and the transition belong to a change of verdict."""
+        old, self.verdict, self.reason = self.verdict, verdict, reason
+        if old is verdict:
+            return None
+        self.since = now
+        return Transition(self.key, old, verdict, reason, now)
