@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from sipbalancer.daemon.clock import anchored_clock
+
+
+def test_it_starts_at_the_wall_and_moves_with_the_monotonic_clock() -> None:
+    steady = iter([100.0, 100.0, 107.5])
+    now = anchored_clock(wall=lambda: 1_700_000_000.0, steady=lambda: next(steady))
+    assert now() == 1_700_000_000.0
+    assert now() == 1_700_000_007.5
+
+
+def test_a_step_of_the_wall_clock_does_not_show() -> None:
+    wall = [1_700_000_000.0]
+    now = anchored_clock(wall=lambda: wall[0], steady=lambda: 5.0)
+    wall[0] = 0.0
+    assert now() == 1_700_000_000.0
