@@ -1,0 +1,81 @@
+# From a fresh clone on Debian 12:
+#   make demo    install, then the main job on an embedded default (make demo ARGS=--asterisk: on real Asterisks)
+#   make test    install, then every test                          (make test ARGS='-k parser -x')
+# and for who changes the code:
+#   make check   format, lint, types, then the tests
+#   make lint    the same without the tests
+#   make bench   measure                                           (make bench ARGS=...)
+#   make .venv   only the virtual environment: .venv/bin/sipbalancer
+#   make lock    renew requirements/*.txt from pyproject.toml
+#   make clean   remove what these made
+# As root or with passwordless sudo they install the Debian packages they miss, else they name them.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+CODE = $(wildcard sipbalancer tests bench)
+# ip, nft and kamailio are there, and a plain user's PATH does not say so.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: demo test check lint bench lock clean .venv dev programs
+.DEFAULT_GOAL := .venv
+
+demo: .venv
+	@$(BIN)/sipbalancer demo $(ARGS)
+
+test: dev programs
+	@$(BIN)/python -m pytest -W error $(ARGS)
+
+check: lint test
+
+lint: dev
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy $(CODE)
+
+bench: dev programs
+	@$(BIN)/python bench/run.py $(ARGS)
+
+.venv: $(VENV)/.run
+
+dev: $(VENV)/.dev
+
+programs:
+	@PYTHON=$(PYTHON) sh requirements/debian.sh test
+
+# A venv holds absolute paths: one that was moved, or whose Python is gone, is made anew.
+ifneq ($(shell [ -x $(BIN)/python ] && cat $(VENV)/.home 2>/dev/null),$(CURDIR))
+$(VENV)/.run: FORCE
+FORCE:
+endif
+$(VENV)/.run: pyproject.toml requirements/build.txt requirements/run.txt
+	@[ -n "$(PYTHON)" ] || { echo "make: needs Python 3.11, 3.12 or 3.13 (Debian: apt-get install python3)" >&2; exit 1; }
+	@PYTHON=$(PYTHON) sh requirements/debian.sh venv
+	@echo "make: setting up $(VENV)" >&2
+	@[ -x $(BIN)/python ] && [ "$$(cat $(VENV)/.home 2>/dev/null)" = "$(CURDIR)" ] || $(PYTHON) -m venv --clear $(VENV)
+	@echo "$(CURDIR)" >$(VENV)/.home
+	@$(PIP) --require-hashes -r requirements/build.txt -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@echo "make: adding what the tests need" >&2
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Every hash of every platform, for all three Pythons. Names of registries stay out of the files.
+COMPILE = .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --upgrade
+lock:
+	@$(PYTHON) -m venv .cache/lock && .cache/lock/bin/python -m pip --disable-pip-version-check install --quiet uv
+	echo 'setuptools>=77' | $(COMPILE) - -o requirements/build.txt
+	$(COMPILE) pyproject.toml -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find sipbalancer tests bench -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,63 @@
+#!/bin/sh
+# Install the Debian packages that a make target needs and this machine lacks.
+#
+#   sh requirements/debian.sh venv     what `python3 -m venv` needs
+#   sh requirements/debian.sh test     the real programs of the tests and of bench/
+#
+# Root or passwordless sudo installs; anyone else is told the one line to run, and the target goes on with
+# what there is. PYTHON names the interpreter, as in the Makefile.
+set -eu
+PATH=$PATH:/usr/sbin:/sbin
+PROGRAMS_test="sipp:sip-tester baresip:baresip-core promtool:prometheus kamailio:kamailio
+    ip:iproute2 nft:nftables ps:procps"
+DAEMONS="prometheus prometheus-node-exporter kamailio nftables"
+
+missing_for_venv() {
+    "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
+missing_for_test() {
+    for pair in $PROGRAMS_test; do
+        command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
+    done
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+# The tests want the programs, not the services: nothing may start on 5060 or 9090, now or at the next boot.
+install_quietly() {
+    guard=/usr/sbin/policy-rc.d
+    [ -e "$guard" ] && guard=
+    [ -z "$guard" ] || printf '#!/bin/sh\nexit 101\n' | as_root sh -c "cat >$guard && chmod 755 $guard"
+    status=0
+    as_root apt-get -qq -o Acquire::Retries=3 update || status=$?
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
+        install --no-install-recommends "$@" >/dev/null || status=$?
+    [ -z "$guard" ] || as_root rm -f "$guard"
+    [ ! -d /run/systemd/system ] || disable_new "$@"
+    return $status
+}
+
+disable_new() {
+    for daemon in $DAEMONS; do
+        case " $* " in *" $daemon "*) as_root systemctl --quiet disable "$daemon" || true ;; esac
+    done
+}
+
+packages=$("missing_for_$1" | tr '\n' ' ')
+packages=${packages% }
+[ -n "$packages" ] || exit 0
+
+by_hand="apt-get install --no-install-recommends $packages"
+if ! command -v apt-get >/dev/null; then
+    echo "make: this is not Debian; what is missing is called there: $packages" >&2
+elif [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
+    echo "make: installing $packages" >&2
+    # shellcheck disable=SC2086  # a list of package names
+    install_quietly $packages || echo "make: apt-get failed; run it yourself to see why: $by_hand" >&2
+else
+    echo "make: missing programs, going on without them; to have them:  sudo $by_hand" >&2
+fi
