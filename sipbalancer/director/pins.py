@@ -1,0 +1,391 @@
+"""Pins: the remembered choices. Fixed memory, no pauses, no clock of its own.
+
+Here lives the table of confirmed pins (`PinTable`); `recent.py` holds the small one for unconfirmed choices
+(`RecentPins`, also importable from here). Never here: what a key means, who is chosen, files, sockets.
+
+Operations: get (each request), put (each confirmed call or registration), drop, sweep (the shell, often),
+counts (schedulers and the scrape), server identities (start and reload).
+
+Goals: a restart keeps every pin; memory is known from the start; nothing ever grows, rehashes or stops the loop;
+several workers may share the memory, each slot with one writer at a time, and no reader sees half a write.
+
+Plan: a header, then buckets of eight 16-byte slots, 128 bytes (two cache lines) each::
+
+    header   128 bytes: magic, version, slots, key check; then 4096 x 64 bytes: length, "addr:port" of server id n
+    bucket   8 x tag (u32)   upper half of the key; 0 = free (a key whose upper half is 0 takes 1)
+             8 x mark (u32)  26 low bits of the key | 6 bits generation
+             8 x word (u64)  expiry 32 | kind 4 | server 12 | key bits 24..33 | 6 bits generation
+
+Tags of a bucket lie together so that one slice and one `in` look at all eight. Tag, mark and word hold the whole key
+between them (bit 32 in the word tells upper half 0 from 1). A key has two buckets and goes to the emptier one:
+nothing is refused at the fill `size_for` promises. A free slot's word keeps its generation.
+
+No torn reads: a new pin writes word, mark, tag in this order under the next generation; a reader reads tag, mark,
+word and believes them only when the generations agree. Renewal writes the word alone (one aligned 8-byte store).
+A freed slot loses its tag first. A slot left half-written is nobody's until its expiry, then it is used again.
+
+Counts are kept by each change and counted afresh by every full round of `sweep`, so what another worker (or a crash)
+changed is put right within one round. A pin that has expired is counted until a get or the sweep meets it.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections import Counter
+from enum import IntEnum
+from math import ceil
+from typing import TYPE_CHECKING
+
+from sipbalancer.director.recent import RecentPins
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["PinKind", "PinTable", "RecentPins"]
+
+MAGIC = b"sipbpins"
+VERSION = 1
+MAX_SERVERS = 4096
+
+_HEAD = struct.Struct("=8sII8s")
+_HEAD_SIZE = 128
+_NAME_SIZE = 64
+_HEADER_SIZE = _HEAD_SIZE + MAX_SERVERS * _NAME_SIZE
+_SLOT_SIZE = 16
+_WAYS = 8
+_FILL = 0.5
+"""Promised load. Measured at 262,144 slots: filling refuses nothing before 0.70; 600,000 rounds of drop and put refuse
+none at 0.5, 5 at 0.6, 80 at 0.65."""
+_CHUNK = 256
+"""Buckets looked at in one go by the sweep: bounds its temporary lists."""
+
+_LOW = 0x3FFFFFF
+_CHECK = 0xFFC0
+_GENERATION = 63
+_LAST_SECOND = 0xFFFFFFFF
+
+
+class PinKind(IntEnum):
+    """What a pin stands for; 0 is a free slot."""
+
+    CALL = 1
+    BINDING = 2
+    ENDED = 3
+    """A call that is over but still pinned (32 s) for late copies: no call any more, so not in count(CALL)."""
+
+
+class PinTable:
+    """64-bit key -> server id until an expiry, in memory given from outside. Times are seconds since the epoch."""
+
+    def __init__(self, buffer: WriteableBuffer, key_check: bytes, now: float) -> None:
+        """Open the pins in `buffer`, or start empty there (`loaded`, `why_empty`).
+
+        `key_check`: 8 bytes derived from the secret the keys are made with. A loaded table is scanned once
+        (0.2 s for 2M slots). Raises ValueError for a buffer that is too small and a key check of another length.
+        """
+        memory = memoryview(buffer).cast("B")
+        self._slots = _slots_in(len(memory))
+        if len(key_check) != 8:
+            raise ValueError(f"key check of {len(key_check)} bytes, 8 needed")
+        self.refused = 0
+        self.names_refused = 0
+        self._header = memory[:_HEADER_SIZE]
+        body = memory[_HEADER_SIZE : _HEADER_SIZE + self._slots * _SLOT_SIZE]
+        self._tags = body.cast("I")
+        self._words = body.cast("Q")
+        self._mask = self._slots // _WAYS - 1
+        self._counts = _zeros()
+        self._seen = _zeros()
+        self._cursor = 0
+        self._now = now
+        self.loaded, self.why_empty = _judge(self._header, self._slots, key_check)
+        if self.loaded:
+            self.sweep(now, self._slots)
+        else:
+            _clear(memory)
+            _HEAD.pack_into(self._header, 0, MAGIC, VERSION, self._slots, key_check)
+        self._names: list[str] = []
+        self._ids: dict[str, int] = {}
+        self._asked: set[int] = set()
+        self._read_names()
+
+    @staticmethod
+    def size_for(entries: int) -> int:
+        """Bytes of buffer in which `entries` live pins find room with none refused (header included)."""
+        slots = 2 * _WAYS
+        while slots * _FILL < entries:
+            slots *= 2
+        return _HEADER_SIZE + slots * _SLOT_SIZE
+
+    def close(self) -> None:
+        """Let go of the buffer (an mmap cannot be closed before). The table cannot be used afterwards."""
+        self._tags.release()
+        self._words.release()
+        self._header.release()
+
+    # Pins.
+
+    def get(self, key: int, now: float) -> int:
+        """The server id pinned to `key`, -1 when there is none or it has expired."""
+        # Written out rather than built on _find: one call instead of three, on the path of every request.
+        tags = self._tags
+        tag = key >> 32 or 1
+        base = (key & self._mask) << 5
+        bucket = tags[base : base + 8].tolist()
+        if tag not in bucket:
+            base ^= (tag & self._mask | 1) << 5
+            bucket = tags[base : base + 8].tolist()
+            if tag not in bucket:
+                return -1
+        way = bucket.index(tag)
+        mark = tags[base + way + 8]
+        word = self._words[(base >> 1) + 8 + way]
+        if mark >> 6 != key & _LOW or word & 0xFFFF != key >> 18 & _CHECK | mark & _GENERATION:
+            word = self._word_of_twin(key)
+        elif word >> 32 <= now:
+            self._free(base + way, word)
+            return -1
+        return word >> 16 & 0xFFF if word >> 32 > now else -1
+
+    def life(self, key: int, now: float) -> float:
+        """Seconds until the pin of `key` expires, 0.0 when there is none."""
+        at = self._find(key)
+        return max(0.0, (self._words[_word_at(at)] >> 32) - now) if at >= 0 else 0.0
+
+    def put(self, key: int, server: int, kind: int, until: float) -> bool:
+        """Pin `key` to `server` until `until` (rounded up to a whole second), or change the pin it has.
+
+        False, and one more `refused`, when both buckets are full of live pins or the server has no identity (-1).
+        """
+        if not 0.0 < until < _LAST_SECOND:
+            until = _LAST_SECOND if until > 0.0 else 0.0
+        value = ceil(until) << 32 | kind << 28 | server << 16
+        tags = self._tags
+        mask = self._mask
+        tag = key >> 32 or 1
+        one = (key & mask) << 5
+        two = one ^ (tag & mask | 1) << 5
+        first = tags[one : one + 8].tolist()
+        second = tags[two : two + 8].tolist()
+        if tag in first or tag in second:
+            at = self._find(key)
+            if at >= 0 and server >= 0:
+                self._renew(at, value)
+                return True
+        room = first.count(0)
+        if room < second.count(0):
+            at = two + second.index(0)
+        elif room:
+            at = one + first.index(0)
+        else:
+            at = self._expired_among(one, two)
+        if at < 0 or server < 0:
+            self.refused += 1
+            return False
+        words = self._words
+        spot = (at >> 5 << 4) + 8 + (at & 7)
+        old = words[spot]
+        generation = old + 1 & _GENERATION
+        words[spot] = value | key >> 18 & _CHECK | generation
+        tags[at + 8] = (key & _LOW) << 6 | generation
+        tags[at] = tag
+        tally = value >> 16 & 0xFFFF
+        self._counts[tally] += 1
+        if at < self._cursor:
+            self._seen[tally] += 1
+        if old > _GENERATION:
+            self._count(at, old, -1)
+        return True
+
+    def drop(self, key: int) -> bool:
+        """Forget the pin of `key`; whether there was one."""
+        at = self._find(key)
+        if at < 0:
+            return False
+        self._free(at, self._words[_word_at(at)])
+        return True
+
+    def sweep(self, now: float, slots: int) -> None:
+        """Look at the next `slots` slots (in steps of a bucket, at least one): free the expired, count the others.
+
+        About 0.1 us a slot. At the end of each full round the counts become what the round has counted.
+        """
+        self._now = now
+        left = max(1, slots // _WAYS)
+        while left > 0:
+            first = self._cursor >> 5
+            buckets = min(left, _CHUNK, self._mask + 1 - first)
+            self._look(first, buckets, (int(now) + 1) << 32)
+            self._cursor += buckets << 5
+            left -= buckets
+            if first + buckets > self._mask:
+                self._counts, self._seen, self._cursor = self._seen, _zeros(), 0
+
+    # Counts.
+
+    def count(self, kind: int, server: int) -> int:
+        """Pins of that kind on that server."""
+        return self._counts[kind << 12 | server] if server >= 0 else 0
+
+    def total(self, kind: int) -> int:
+        """Pins of that kind (about 30 us: for the scrape and the status, not for each request)."""
+        return sum(self._counts[kind << 12 : (kind + 1) << 12])
+
+    # Identities of servers.
+
+    def server_id(self, name: str) -> int:
+        """The small integer (0..4095) that stands for the server "addr:port", the same after a restart.
+
+        -1, and one more `names_refused`, when all are taken. An identity is given to another name only when the
+        table is full, no pin carries it and nobody has asked for it since the table was opened.
+        """
+        if name not in self._ids:
+            self._read_names()
+        number = self._ids.get(name, -1)
+        if number < 0:
+            number = self._new_name(name)
+        if number >= 0:
+            self._asked.add(number)
+        return number
+
+    def server_name(self, id: int) -> str:
+        """The server that `id` stands for, "" when it stands for none."""
+        if not 0 <= id < MAX_SERVERS:
+            return ""
+        if not self._names[id]:
+            self._read_names()
+        return self._names[id]
+
+    # Below: the parts.
+
+    def _find(self, key: int) -> int:
+        """Where the tag of the slot that holds `key` is, -1 when none does. Ends at the first whole match."""
+        tags = self._tags
+        tag = key >> 32 or 1
+        one = (key & self._mask) << 5
+        for base in (one, one ^ (tag & self._mask | 1) << 5):
+            if tag in tags[base : base + 8].tolist():
+                for at in range(base, base + 8):
+                    if tags[at] == tag and self._holds(at, key):
+                        return at
+        return -1
+
+    def _holds(self, at: int, key: int) -> bool:
+        mark = self._tags[at + 8]
+        word = self._words[_word_at(at)]
+        return mark >> 6 == key & _LOW and word & 0xFFFF == key >> 18 & _CHECK | mark & _GENERATION
+
+    def _word_of_twin(self, key: int) -> int:
+        """The word of `key` when another slot with the same tag was met first; 0 when there is none."""
+        at = self._find(key)
+        return self._words[_word_at(at)] if at >= 0 else 0
+
+    def _renew(self, at: int, value: int) -> None:
+        spot = _word_at(at)
+        old = self._words[spot]
+        self._words[spot] = value | old & 0xFFFF
+        if (old ^ value) >> 16 & 0xFFFF:
+            self._count(at, old, -1)
+            self._count(at, value, 1)
+
+    def _free(self, at: int, word: int) -> None:
+        if word > _GENERATION:
+            self._tags[at] = 0
+            self._words[_word_at(at)] = word & _GENERATION
+            self._count(at, word, -1)
+
+    def _expired_among(self, one: int, two: int) -> int:
+        """A slot of these two full buckets whose pin has expired (by the clock of the last sweep), or -1."""
+        limit = (int(self._now) + 1) << 32
+        for base in (one, two):
+            for at in range(base, base + 8):
+                if self._words[_word_at(at)] < limit:
+                    return at
+        return -1
+
+    def _count(self, at: int, word: int, step: int) -> None:
+        tally = word >> 16 & 0xFFFF
+        self._counts[tally] += step
+        if at < self._cursor:
+            self._seen[tally] += step
+
+    def _look(self, first: int, buckets: int, limit: int) -> None:
+        seen = self._seen
+        start, stop = first * 16 + 8, (first + buckets) * 16
+        for way in range(_WAYS):
+            column = self._words[start + way : stop : 16].tolist()
+            for number in [n for n, word in enumerate(column) if _GENERATION < word < limit]:
+                self._free((first + number << 5) + way, column[number])
+            for tally, pins in Counter([word >> 16 & 0xFFFF for word in column if word >= limit]).items():
+                seen[tally] += pins
+
+    def _read_names(self) -> None:
+        header = self._header
+        names = [""] * MAX_SERVERS
+        for number, at in enumerate(range(_HEAD_SIZE, _HEADER_SIZE, _NAME_SIZE)):
+            if header[at]:
+                names[number] = str(header[at + 1 : at + 1 + min(header[at], _NAME_SIZE - 1)], "utf-8", "replace")
+        self._names = names
+        self._ids = {name: number for number, name in enumerate(names) if name}
+
+    def _new_name(self, name: str) -> int:
+        text = name.encode()
+        number = self._free_name() if 0 < len(text) < _NAME_SIZE else -1
+        if number < 0:
+            self.names_refused += 1
+            return -1
+        at = _HEAD_SIZE + number * _NAME_SIZE
+        self._header[at] = 0
+        self._header[at + 1 : at + 1 + len(text)] = text
+        self._header[at] = len(text)
+        self._read_names()
+        return number
+
+    def _free_name(self) -> int:
+        if "" in self._names:
+            return self._names.index("")
+        free = (n for n in range(MAX_SERVERS) if n not in self._asked and not any(self.count(k, n) for k in PinKind))
+        return next(free, -1)
+
+
+def _zeros() -> array[int]:
+    """A count for every kind (4 bits) and server (12 bits) a word can hold, so that no content of a file can raise."""
+    return array("q", bytes(8 << 16))
+
+
+def _word_at(at: int) -> int:
+    """Index of the word of the slot whose tag is at `at`."""
+    return (at >> 5 << 4) + 8 + (at & 7)
+
+
+def _slots_in(size: int) -> int:
+    room = (size - _HEADER_SIZE) // _SLOT_SIZE
+    if room < 2 * _WAYS:
+        raise ValueError(f"a pin table needs at least {_HEADER_SIZE + 2 * _WAYS * _SLOT_SIZE} bytes, not {size}")
+    return 1 << room.bit_length() - 1
+
+
+def _judge(header: memoryview, slots: int, key_check: bytes) -> tuple[bool, str]:
+    """Whether the pins under this header can be used, and why not ("" for memory that was never used)."""
+    magic, version, had, check = _HEAD.unpack_from(header)
+    if magic == bytes(8):
+        return False, ""
+    if magic != MAGIC:
+        return False, "not a pin table"
+    if version != VERSION:
+        return False, f"written by version {version} of the pin table, this is version {VERSION}"
+    if had != slots:
+        return False, f"made with {had} slots, now {slots}"
+    if check != key_check:
+        return False, "made under another secret"
+    return True, ""
+
+
+def _clear(memory: memoryview) -> None:
+    """Zero everything, the magic first: a table that was cleared halfway is a new one, not a wrong one."""
+    step = 1 << 20
+    zeros = bytes(step)
+    for start in range(0, len(memory), step):
+        part = memory[start : start + step]
+        part[:] = zeros[: len(part)]
