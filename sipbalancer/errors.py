@@ -1,10 +1,10 @@
 """Every exception of ours.
 
-    SipBalancerError
-    ├── ConfigError          the file, a flag or a command is wrong: exit status 2
-    ├── EnvironmentFault     a permission, address or program is missing: exit status 1
-    ├── AdminError           a command over the admin socket cannot be carried out
-    └── MalformedMessage     bytes that are not the SIP they claim to be; never leaves the forwarder
+SipBalancerError
+├── ConfigError          the file, a flag or a command is wrong: exit status 2
+├── EnvironmentFault     a permission, address or program is missing: exit status 1
+├── AdminError           a command over the admin socket cannot be carried out
+└── MalformedMessage     bytes that are not the SIP they claim to be; never leaves the forwarder
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ class Finding(NamedTuple):
     line: int
     word: str
     advice: str
+    note: bool = False
+    """Only worth knowing (a difference from ldirectord): nothing has to be done."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.word}: {self.advice}"

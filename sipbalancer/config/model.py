@@ -75,10 +75,15 @@ class Frozen(BaseModel):
 
 
 class RealServerConfig(Frozen):
-    """One `real=` or `fallback=`: a host (address literal or name), port and how to treat it."""
+    """One `real=` or `fallback=`: a host (address literal or name), port and how to treat it.
+
+    An SRV name (`_sip._udp.example.com`) stands in `host` with port 0 until it is resolved.
+    """
 
     host: str
     port: int = 5060
+    family: int = 4
+    """6 for `real6` and `fallback6`: which addresses a host name is asked for."""
     forwarding: Forwarding = Forwarding.GATE
     weight: int = 1
     request: str = ""
@@ -93,6 +98,11 @@ class RealServerConfig(Frozen):
     """What the operator wrote (a host name keeps it here once resolved); empty = the host."""
     priority: int = 0
     """SRV priority group; a group works only when no lower number does."""
+
+    @property
+    def is_srv(self) -> bool:
+        """An SRV name still to be resolved: it stands for several servers, and brings their ports."""
+        return self.host.startswith("_")
 
     @property
     def key(self) -> str:
@@ -123,13 +133,21 @@ class CheckConfig(Frozen):
     receive: str = ""
     """A regular expression on the whole answer; narrows what counts as up. Empty = any fit final."""
     virtualhost: str = ""
+    httpmethod: str = "GET"
+    database: str = ""
+    secret: str = ""
+    """ldirectord's RADIUS secret; the sealing keys are the global `secret` of `Config`."""
+    load: str = ""
 
 
 class VirtualServiceConfig(Frozen):
     """One `virtual=` section with everything global already resolved into it."""
 
     host: str
+    """Address literal, or the host name of `virtual=` until it is resolved (it is also an `alias` then)."""
     port: int = 5060
+    family: int = 4
+    """6 for `virtual6`."""
     protocol: str = "udp"
     service: str = "sip"
     real: tuple[RealServerConfig, ...] = ()
@@ -150,6 +168,7 @@ class VirtualServiceConfig(Frozen):
     servicename: str = ""
     comment: str = ""
     ops: bool = False
+    schedflags: str = ""
     # ours
     alias: tuple[str, ...] = ()
     advertise: str = ""
