@@ -1,0 +1,140 @@
+"""Counters and snapshot -> Prometheus text.
+
+The loop takes one `Page` of plain values per scrape; everything here works on that page alone and so runs in a
+thread (300 servers take tens of milliseconds to render). Names and labels are an interface: dashboards are built
+on them. Every configured server is on the page from the first second, with zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from sipbalancer import __version__
+from sipbalancer.director.snapshot import PROBE_BUCKETS, ServerSnapshot, ServiceSnapshot, Snapshot
+from sipbalancer.director.verdict import Verdict
+
+BUCKET_NAMES = (*(str(bound) for bound in PROBE_BUCKETS), "+Inf")
+EDGE_HELP = "Datagrams at the sockets: "
+
+
+class Page(NamedTuple):
+    """Everything one scrape shows, taken in one go in the loop."""
+
+    snapshot: Snapshot
+    edge: Mapping[str, int]
+    """What the edge counts -> how often."""
+    loop_lag: float
+    """Seconds, the worst of the last ten to twenty."""
+    log_lost: int
+    """Log lines that found the queue full."""
+
+
+def render(page: Page, accept: str) -> tuple[bytes, str]:
+    """The page as text and its content type; `accept` is the scraper's Accept header (OpenMetrics when it asks)."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(PageCollector(page))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+class PageCollector(Collector):
+    """The one collector: a page in, families out."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def collect(self) -> Iterator[Metric]:
+        services = tuple({service.key: service for service in self._page.snapshot.services}.values())
+        yield from _servers(services)
+        yield from _services(services)
+        yield from _edge(self._page.edge)
+        yield from _process(self._page)
+
+
+def _each(services: Iterable[ServiceSnapshot]) -> Iterator[tuple[list[str], ServerSnapshot]]:
+    """Every server with its labels; a server listed twice (also as fallback) is one series."""
+    for service in services:
+        for server in {server.key: server for server in reversed(service.servers)}.values():
+            yield [service.key, server.key], server
+
+
+def _servers(services: tuple[ServiceSnapshot, ...]) -> Iterator[Metric]:
+    by_server = ["virtual", "real"]
+    up = GaugeMetricFamily("sipbalancer_real_up", "1 while the verdict is up.", labels=by_server)
+    state = GaugeMetricFamily("sipbalancer_real_state", "1 for the current verdict.", labels=[*by_server, "state"])
+    probes = CounterMetricFamily("sipbalancer_probes", "Finished probes by outcome.", labels=[*by_server, "outcome"])
+    seconds = HistogramMetricFamily(
+        "sipbalancer_probe_seconds", "From a probe's first copy to its answer.", labels=by_server
+    )
+    requests = CounterMetricFamily(
+        "sipbalancer_requests", "Requests forwarded to the server, repeats too.", labels=[*by_server, "method"]
+    )
+    responses = CounterMetricFamily(
+        "sipbalancer_responses", "Responses from the server, by class.", labels=[*by_server, "class"]
+    )
+    calls = GaugeMetricFamily("sipbalancer_calls", "Calls pinned to the server.", labels=by_server)
+    registrations = GaugeMetricFamily(
+        "sipbalancer_registrations", "Registrations pinned to the server.", labels=by_server
+    )
+    for labels, server in _each(services):
+        up.add_metric(labels, server.verdict is Verdict.UP)
+        for verdict in Verdict:
+            state.add_metric([*labels, verdict.value], server.verdict is verdict)
+        _spread(probes, labels, server.probes)
+        seconds.add_metric(labels, _buckets(server), server.probe_sum)
+        _spread(requests, labels, server.requests)
+        _spread(responses, labels, server.responses)
+        calls.add_metric(labels, server.calls)
+        registrations.add_metric(labels, server.registrations)
+    yield from (up, state, probes, seconds, requests, responses, calls, registrations)
+
+
+def _buckets(server: ServerSnapshot) -> list[tuple[str, float]]:
+    return list(zip(BUCKET_NAMES, accumulate(server.probe_buckets), strict=True))
+
+
+def _spread(family: CounterMetricFamily | GaugeMetricFamily, labels: list[str], values: Mapping[str, int]) -> None:
+    for name, value in values.items():
+        family.add_metric([*labels, str(name)], value)
+
+
+def _services(services: tuple[ServiceSnapshot, ...]) -> Iterator[Metric]:
+    chosen = CounterMetricFamily("sipbalancer_chosen", "Requests by what chose their server.", labels=["virtual", "by"])
+    dropped = CounterMetricFamily(
+        "sipbalancer_dropped",
+        "Datagrams that went nowhere, or were answered with an error of ours.",
+        labels=["virtual", "reason"],
+    )
+    pins = GaugeMetricFamily("sipbalancer_pins", "Choices remembered now.", labels=["virtual", "kind"])
+    for service in services:
+        _spread(chosen, [service.key], service.chosen)
+        _spread(dropped, [service.key], service.dropped)
+        _spread(pins, [service.key], service.pins)
+    yield from (chosen, dropped, pins)
+
+
+def _edge(counters: Mapping[str, int]) -> Iterator[Metric]:
+    for name, count in counters.items():
+        words = name.replace("_", " ")
+        yield CounterMetricFamily(f"sipbalancer_edge_{name}", f"{EDGE_HELP}{words}.", value=count)
+
+
+def _process(page: Page) -> Iterator[Metric]:
+    reloads = CounterMetricFamily("sipbalancer_config_reloads", "Reloads of the file by result.", labels=["result"])
+    _spread(reloads, [], page.snapshot.reloads)
+    build = GaugeMetricFamily("sipbalancer_build_info", "Always 1; the version is the label.", labels=["version"])
+    build.add_metric([__version__], 1)
+    lag = GaugeMetricFamily("sipbalancer_loop_lag_seconds", "Worst delay of the event loop in the last ten seconds.")
+    lag.add_metric([], page.loop_lag)
+    lost = CounterMetricFamily(
+        "sipbalancer_log_lines_lost", "Log lines lost because their place was too slow.", value=page.log_lost
+    )
+    yield from (reloads, build, lag, lost)
