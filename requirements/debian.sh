@@ -34,7 +34,7 @@ install_quietly() {
     [ -z "$guard" ] || printf '#!/bin/sh\nexit 101\n' | as_root sh -c "cat >$guard && chmod 755 $guard"
     status=0
     as_root apt-get -qq -o Acquire::Retries=3 update || status=$?
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
+    as_root env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -qq -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
         install --no-install-recommends "$@" >/dev/null || status=$?
     [ -z "$guard" ] || as_root rm -f "$guard"
     [ ! -d /run/systemd/system ] || disable_new "$@"
