@@ -205,10 +205,10 @@ _SECTION = [
               database=values.text, load=values.text),
 ]  # fmt: skip
 
-GLOBAL: Mapping[str, Directive] = MappingProxyType({row.word: row for row in (*_BOTH, *_GLOBAL)})
+GLOBAL: Mapping[str, Directive] = MappingProxyType({row.word: row for row in (*_GLOBAL, *_BOTH)})
 """Words at column one. Those of SERVICE and CHECK are what sections fall back to."""
 
-SECTION: Mapping[str, Directive] = MappingProxyType({row.word: row for row in (*_BOTH, *_SECTION)})
+SECTION: Mapping[str, Directive] = MappingProxyType({row.word: row for row in (*_SECTION, *_BOTH)})
 """Words inside a section."""
 
 SERVER_WORDS = ("real", "real6", "fallback", "fallback6", "source", "alias")

@@ -140,6 +140,10 @@ class CheckConfig(Frozen):
     load: str = ""
 
 
+PASSWORDS = frozenset(("passwd", "secret"))
+"""Fields of CheckConfig that are never shown."""
+
+
 class VirtualServiceConfig(Frozen):
     """One `virtual=` section with everything global already resolved into it."""
 

@@ -289,3 +289,16 @@ def header_name(cell: Cell) -> str | None:
         cell.wrong(f"{value} has a meaning in SIP; write {cell.word} = X-Client-Address")
         return None
     return value
+
+
+def written(value: Value) -> str:
+    """A value as the file would say it; `-` for nothing."""
+    if value is None or value == "" or value == ():
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}" if value < 1_000_000 else f"{value:.0f}"
+    if isinstance(value, tuple):
+        return ", ".join(str(item) for item in value)
+    return str(value)
