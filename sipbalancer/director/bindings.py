@@ -1,0 +1,166 @@
+"""Contacts apart from the pins: which client flow each registered Contact was seen on.
+
+Needed only where a server drops the Path (a Dial by contacts, MessageSend, `support_path = no`), for anonymous callers
+known by their flow, and for `where`. Off the hot path but for one write per REGISTER's 2xx.
+
+Operations: learn (each 2xx to REGISTER), find by Contact, by Contact user, by AoR, by client address, expire (bounded).
+Goals: two phones on one AoR are two bindings; no dict grows above 64k entries; expiry without pauses.
+Plan: AoR key -> tuple of bound Contacts, and one index of 64-bit hashes (Contact, Contact user, client address) -> AoR
+key; both in shards. An index entry may be stale: what it leads to is always compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sipbalancer.sip.contacts import identity
+
+_SHARDS = 64
+
+
+class Bound(NamedTuple):
+    """One Contact with the flow it was registered from."""
+
+    uri: bytes
+    identity: bytes
+    client: bytes
+    """Packed address."""
+    expires: float
+    aor: bytes
+    serial: int
+    """Of the server that answered 2xx, as pins name it."""
+
+
+class BindingRow(NamedTuple):
+    """A Bound as the state folder keeps it; `expires` 0.0 = forget it."""
+
+    virtual: str
+    aor: str
+    contact: str
+    client: bytes
+    server: str
+    expires: float
+
+
+class Bindings:
+    """The bound Contacts of one virtual service. `hashed` is the keyed 64-bit hash of the secret."""
+
+    def __init__(self, virtual: str, hashed: Callable[[bytes], int], limit: int) -> None:
+        self.virtual = virtual
+        self.refused = 0
+        self._hashed = hashed
+        self._limit = limit
+        self._held = 0
+        self._aors: tuple[dict[int, tuple[Bound, ...]], ...] = tuple({} for _ in range(_SHARDS))
+        self._index: tuple[dict[int, int], ...] = tuple({} for _ in range(_SHARDS))
+        self._changed: dict[tuple[bytes, bytes], Bound] = {}
+        self._sweeping: list[int] = []
+        self._shard = 0
+
+    # Finding.
+
+    def of_aor(self, key: int, now: float) -> tuple[Bound, ...]:
+        """The living bindings of an AoR, newest last."""
+        return tuple(bound for bound in self._aors[key % _SHARDS].get(key, ()) if bound.expires > now)
+
+    def by_contact(self, uri: bytes, now: float) -> Bound | None:
+        """The binding whose Contact is this Request-URI: user, host, port, `line`."""
+        wanted = identity(uri)
+        return self._newest(b"c" + wanted, now, lambda bound: bound.identity == wanted)
+
+    def by_contact_user(self, user: bytes, now: float) -> Bound | None:
+        """The newest binding whose Contact has this user (for a server that put our address into it)."""
+        return self._newest(b"u" + user, now, lambda bound: bound.identity.startswith(user + b"@"))
+
+    def by_client(self, client: bytes, now: float) -> Bound | None:
+        """The newest binding registered from this packed client address."""
+        return self._newest(b"f" + client, now, lambda bound: bound.client == client)
+
+    def _newest(self, text: bytes, now: float, fits: Callable[[Bound], bool]) -> Bound | None:
+        hashed = self._hashed(text)
+        key = self._index[hashed % _SHARDS].get(hashed)
+        if key is None:
+            return None
+        return next((bound for bound in reversed(self.of_aor(key, now)) if fits(bound)), None)
+
+    # Learning.
+
+    def learn(self, key: int, aor: bytes, uri: bytes, client: bytes, serial: int, expires: float) -> None:
+        """A 2xx granted this Contact of the AoR until `expires` to the phone at `client`."""
+        which = identity(uri)
+        held = self._aors[key % _SHARDS].get(key, ())
+        others = tuple(bound for bound in held if bound.identity != which)
+        if len(others) == len(held) and self._held >= self._limit:
+            self.refused += 1
+            return
+        bound = Bound(uri, which, client, expires, aor, serial)
+        self._store(key, held, (*others, bound))
+        self._note(bound)
+        for text in (b"c" + which, b"u" + which.partition(b"@")[0], b"f" + client):
+            hashed = self._hashed(text)
+            self._index[hashed % _SHARDS][hashed] = key
+
+    def forget(self, key: int, keep: Callable[[Bound], bool]) -> None:
+        """Drop the bindings of an AoR that `keep` does not want."""
+        held = self._aors[key % _SHARDS].get(key, ())
+        kept = tuple(bound for bound in held if keep(bound))
+        if len(kept) == len(held):
+            return
+        self._store(key, held, kept)
+        for bound in held:
+            if bound not in kept:
+                self._unindex(bound, key)
+                self._note(bound._replace(expires=0.0))
+
+    def _store(self, key: int, held: tuple[Bound, ...], now_held: tuple[Bound, ...]) -> None:
+        shard = self._aors[key % _SHARDS]
+        self._held += len(now_held) - len(held)
+        if now_held:
+            shard[key] = now_held
+        else:
+            shard.pop(key, None)
+
+    def _unindex(self, bound: Bound, key: int) -> None:
+        user = bound.identity.partition(b"@")[0]
+        for text in (b"c" + bound.identity, b"u" + user, b"f" + bound.client):
+            hashed = self._hashed(text)
+            if self._index[hashed % _SHARDS].get(hashed) == key:
+                del self._index[hashed % _SHARDS][hashed]
+        for other in self._aors[key % _SHARDS].get(key, ()):
+            for text in (b"u" + other.identity.partition(b"@")[0], b"f" + other.client):
+                hashed = self._hashed(text)
+                self._index[hashed % _SHARDS].setdefault(hashed, key)
+
+    def sweep(self, now: float, steps: int) -> None:
+        """Look at the next `steps` AoRs and let go of what has expired."""
+        if not self._sweeping:
+            self._shard = (self._shard + 1) % _SHARDS
+            self._sweeping = list(self._aors[self._shard])
+        for _ in range(min(steps, len(self._sweeping))):
+            self.forget(self._sweeping.pop(), lambda bound: bound.expires > now)
+
+    # Keeping.
+
+    def _note(self, bound: Bound) -> None:
+        if len(self._changed) < 65536:
+            self._changed[bound.aor, bound.identity] = bound
+
+    def changes(self, server_name: Callable[[int], str]) -> Iterator[BindingRow]:
+        """What changed since the last call, for the state folder."""
+        changed, self._changed = self._changed, {}
+        for bound in changed.values():
+            yield BindingRow(
+                self.virtual,
+                bound.aor.decode("utf-8", "surrogateescape"),
+                bound.uri.decode("utf-8", "surrogateescape"),
+                bound.client,
+                server_name(bound.serial),
+                bound.expires,
+            )
+
+    def load(self, row: BindingRow, key: int, serial: int) -> None:
+        """Take one row of the state folder back."""
+        aor = row.aor.encode("utf-8", "surrogateescape")
+        self.learn(key, aor, row.contact.encode("utf-8", "surrogateescape"), row.client, serial, row.expires)
+        self._changed.clear()

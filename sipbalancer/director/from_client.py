@@ -1,0 +1,280 @@
+"""A request from a client: which server it goes to (design 4.2). `decide` only reads; `commit` remembers.
+
+The chain, first match wins, one counter each:
+transaction -> token (in our Route) -> call pin -> Replaces/Join/Target-Dialog's call -> binding pin -> scheduler ->
+fallback -> 503.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sipbalancer.config.model import PersistenceKey, Scheduler
+from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.state import State
+from sipbalancer.director.verdict import Verdict
+from sipbalancer.errors import MalformedMessage
+from sipbalancer.sip.aor import read_aor, tag, uri_aor
+from sipbalancer.sip.flow import Flow
+from sipbalancer.sip.flow_token import FlowToken, looks_like_token
+from sipbalancer.sip.grammar import MAGIC_COOKIE
+from sipbalancer.sip.headers import Message, read_message
+from sipbalancer.sip.scan import RequestFacts, RouteElement
+from sipbalancer.sip.uri import addr_spec, parameter, read_uri
+
+
+class Decision(NamedTuple):
+    """Where a request from a client goes and why; `refusal` instead when it goes nowhere."""
+
+    server: RealServer | None
+    by: str
+    key: bytes
+    """Of the transaction."""
+    cut: int
+    """Leading Routes of ours to remove."""
+    refusal: int = 0
+    """The status of our own answer; 0 = forward."""
+    reason: str = ""
+    """Of the refusal: a metric label."""
+    aor: bytes = b""
+    pin: int = 0
+    """The binding pin's key, where one was looked for."""
+    token: FlowToken | None = None
+
+
+class OwnRoute(NamedTuple):
+    """What the leading Routes of a request say."""
+
+    cut: int
+    token: FlowToken | None
+    broken: bool
+    """One of them has the form of our token but not our seal."""
+    foreign: bytes
+    """The URI of the first Route that is not ours, b"" when none is left."""
+
+
+def read_own_routes(state: State, service: VirtualService, routes: tuple[RouteElement, ...]) -> OwnRoute:
+    """Take the leading Routes of ours: the first good seal counts (design 4.1). MalformedMessage for no URI."""
+    token: FlowToken | None = None
+    broken = False
+    for cut, (uri, _, _) in enumerate(routes):
+        read = read_uri(uri)
+        opened = state.sealer.open(read.user) if read.user else None
+        if opened is None and not service.is_ours(read.place):
+            return OwnRoute(cut, token, broken, uri)
+        broken = broken or (opened is None and looks_like_token(read.user))
+        token = token or opened
+    return OwnRoute(len(routes), token, broken, b"")
+
+
+def transaction_key(state: State, facts: RequestFacts, flow: Flow) -> bytes:
+    """The key of a request's transaction; without the magic cookie From tag and Request-URI tell (16.11)."""
+    _, _, uri, _, _, _, sent_by, branch, call_id, cseq, from_value, *_ = facts
+    if not branch.startswith(MAGIC_COOKIE):
+        branch = b"%b %b %b" % (branch, tag(from_value), uri)
+    return state.keys.transaction(sent_by, branch, call_id, cseq, flow[1][2:])
+
+
+def decide(state: State, service: VirtualService, facts: RequestFacts, flow: Flow, now: float) -> Decision:
+    """Choose. MalformedMessage for what must not be forwarded."""
+    _, method, uri, _, _, _, _, _, call_id, _, _, to_value, _, _, _, routes, _ = facts
+    key = transaction_key(state, facts, flow)
+    own = read_own_routes(state, service, routes) if routes else None
+    cut = own.cut if own else 0
+    server = _of_transaction(state, key, now)
+    if server is not None:
+        return Decision(server, "transaction", key, cut, token=own.token if own else None)
+    if own is not None:
+        if own.foreign and not _is_server(service, own.foreign):
+            return Decision(None, "none", key, cut, 403, "foreign route")
+        if own.token is not None:
+            server = state.server_at(service, own.token.server)
+            return Decision(server, "token", key, cut, token=own.token)
+    in_dialog = bool(tag(to_value))
+    if method != b"REGISTER":
+        server = _of_call(state, service, call_id, in_dialog, now)
+        if server is not None:
+            return Decision(server, "call", key, cut)
+        if in_dialog and (server := _of_uri(service, uri)) is not None:
+            return Decision(server, "call", key, cut)
+        if in_dialog and own is not None and own.broken:
+            return Decision(None, "none", key, cut, 481, "bad token")
+        if method == b"ACK":
+            return Decision(None, "none", key, cut, 0, "stray ack")
+        server = None if in_dialog else _of_related(state, service, facts, now)
+        if server is not None:
+            return Decision(server, "related", key, cut)
+    return _decide_new(state, service, facts, flow, now, key, cut)
+
+
+def _decide_new(
+    state: State, service: VirtualService, facts: RequestFacts, flow: Flow, now: float, key: bytes, cut: int
+) -> Decision:
+    aor = _aor(service, facts, flow)
+    pin = state.binding_key(service, aor) if aor else 0
+    server = _of_binding(state, service, facts, flow, now, aor, pin)
+    if server is not None:
+        return Decision(server, "binding", key, cut, aor=aor, pin=pin)
+    if service.eligible:
+        server = service.schedule(service.eligible, service.scheduling, _hash_key(state, service, facts, flow, pin))
+        if server is not None:
+            return Decision(server, "scheduler", key, cut, aor=aor, pin=pin)
+    if service.fallback is not None:
+        return Decision(service.fallback, "fallback", key, cut, aor=aor, pin=pin)
+    return Decision(None, "none", key, cut, 503, "no server", aor, pin)
+
+
+def _of_transaction(state: State, key: bytes, now: float) -> RealServer | None:
+    transaction = state.transactions.pending.get(key)
+    if transaction is not None:
+        return transaction.server
+    number = state.transactions.ended.get(key, now)
+    return None if number is None else state.servers[number]
+
+
+def _of_call(state: State, service: VirtualService, call_id: bytes, in_dialog: bool, now: float) -> RealServer | None:
+    """The call's server; for a request that only repeats the Call-ID not one that is down."""
+    key = state.call_key(service, call_id)
+    number = state.recent_calls.get(key, now)
+    if number is not None:
+        server: RealServer | None = state.servers[number]
+    else:
+        server = state.server_of_pin(service, state.pins.get(key, now))
+    if server is None or (not in_dialog and server.verdict is Verdict.DOWN and not service.config.quiescent):
+        return None
+    return server
+
+
+def _of_uri(service: VirtualService, uri: bytes) -> RealServer | None:
+    """In a dialog without a token of ours: the server whose address is the Request-URI's."""
+    try:
+        host, port = read_uri(uri).place
+    except MalformedMessage:
+        return None
+    return service.by_text.get(b"%b:%d" % (host, port))
+
+
+def _is_server(service: VirtualService, route: bytes) -> bool:
+    return _of_uri(service, route) is not None
+
+
+def _of_related(state: State, service: VirtualService, facts: RequestFacts, now: float) -> RealServer | None:
+    """The server of the call that Replaces (3891), Join (3911) or Target-Dialog (4538) names."""
+    data, *_, end = facts
+    if (
+        data.find(b"\nReplaces:", 0, end) < 0
+        and data.find(b"\nTarget-Dialog:", 0, end) < 0
+        and data.find(b"\nJoin:", 0, end) < 0
+    ):
+        return None
+    message = read_message(data)
+    for name in (b"replaces", b"join", b"target-dialog"):
+        value = message.first(name)
+        if value is not None:
+            return _of_call(state, service, value.split(b";", 1)[0].strip(), False, now)
+    return None
+
+
+def _aor(service: VirtualService, facts: RequestFacts, flow: Flow) -> bytes:
+    """What binding pins are kept by: To of a REGISTER, else From; or what `persistencekey` says."""
+    _, method, _, _, _, _, _, _, call_id, _, from_value, to_value, *_ = facts
+    which = service.config.persistencekey
+    if which is PersistenceKey.SOURCE:
+        return b"source " + _masked(service, flow[1][2:])
+    if which is PersistenceKey.CALLID:
+        return b"callid " + call_id
+    try:
+        aor = read_aor(to_value if method == b"REGISTER" else from_value, service.hosts)
+    except MalformedMessage:
+        if method == b"REGISTER":
+            raise
+        return b""
+    return b"domain " + aor.partition(b"@")[2] if which is PersistenceKey.DOMAIN else aor
+
+
+def _masked(service: VirtualService, address: bytes) -> bytes:
+    mask = service.netmask
+    return bytes(a & b for a, b in zip(address, mask, strict=True)) if len(mask) == len(address) else address
+
+
+def _of_binding(
+    state: State, service: VirtualService, facts: RequestFacts, flow: Flow, now: float, aor: bytes, pin: int
+) -> RealServer | None:
+    register = facts[1] == b"REGISTER"
+    if aor:
+        number = state.provisional.get(aor + flow[1], now)
+        if number is not None and _usable(service, state.servers[number], False):
+            return state.servers[number]
+        server = state.server_of_pin(service, state.pins.get(pin, now))
+        if server is not None:
+            return server if _usable(service, server, register) else None
+    if register or service.config.persistencekey is not PersistenceKey.AOR:
+        return None
+    server = _of_other_names(state, service, facts, flow, now)
+    return server if server is not None and _usable(service, server, False) else None
+
+
+def _usable(service: VirtualService, server: RealServer, register: bool) -> bool:
+    """Whether a binding may still choose this server (the traffic column of design 5.1)."""
+    if server in service.taking:
+        return True
+    verdict = server.verdict
+    if verdict is Verdict.UP:
+        return not register
+    if verdict is Verdict.DOWN:
+        return service.config.quiescent
+    return not service.eligible
+
+
+def _of_other_names(
+    state: State, service: VirtualService, facts: RequestFacts, flow: Flow, now: float
+) -> RealServer | None:
+    """From found nothing: the asserted identity, the digest user name, then the flow a phone registered from."""
+    data, *_, end = facts
+    names: list[bytes] = []
+    if (
+        data.find(b"sserted-", 0, end) >= 0
+        or data.find(b"referred-", 0, end) >= 0
+        or data.find(b"uthorization:", 0, end) >= 0
+    ):
+        names = _other_names(read_message(data), service.hosts)
+    for aor in names:
+        server = state.server_of_pin(service, state.pins.get(state.binding_key(service, aor), now))
+        if server is not None:
+            return server
+    bound = state.bindings[service.leg].by_client(flow[1], now)
+    if bound is None:
+        return None
+    return state.server_of_pin(service, state.pins.get(state.binding_key(service, bound.aor), now))
+
+
+def _other_names(message: Message, hosts: frozenset[bytes]) -> list[bytes]:
+    names: list[bytes] = []
+    for header in (b"p-preferred-identity", b"p-asserted-identity"):
+        for value in message.all(header):
+            try:
+                names.append(uri_aor(addr_spec(value), hosts))
+            except MalformedMessage:
+                continue
+    for header in (b"authorization", b"proxy-authorization"):
+        credentials = message.first(header)
+        user = (
+            None
+            if credentials is None
+            else parameter(b";" + credentials.partition(b" ")[2].replace(b",", b";"), b"username")
+        )
+        if user:
+            names.append(user.strip(b'"') + b"@")
+    return [name for name in names if name]
+
+
+def _hash_key(state: State, service: VirtualService, facts: RequestFacts, flow: Flow, pin: int) -> int:
+    """What `hash`, `sh` and `dh` go by; the others look at nothing."""
+    scheduler = service.config.scheduler
+    if scheduler is Scheduler.HASH:
+        return pin or state.keys.pin(flow[1][2:])
+    if scheduler is Scheduler.SH:
+        return state.keys.pin(b"s" + _masked(service, flow[1][2:]))
+    if scheduler is Scheduler.DH:
+        return state.keys.pin(b"d" + facts[2].split(b"@", 1)[0])
+    return 0

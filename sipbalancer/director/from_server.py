@@ -1,0 +1,86 @@
+"""A request from a server: which client flow it goes to (design 4.3). Only reads.
+
+First our token in a leading Route; Asterisk loses it where it dials Contacts or sends a MESSAGE, so else the binding whose
+Contact is the Request-URI; else, where the host is ours, the binding with that Contact user, then the AoR of that user.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sipbalancer.director.bindings import Bound
+from sipbalancer.director.from_client import read_own_routes, transaction_key
+from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.state import State
+from sipbalancer.sip.contacts import contact_uri
+from sipbalancer.sip.flow import Flow, flow_of, pack_address
+from sipbalancer.sip.flow_token import FlowToken
+from sipbalancer.sip.scan import RequestFacts
+from sipbalancer.sip.uri import Uri
+
+
+class Outward(NamedTuple):
+    """Where a request from a server goes; `refusal` instead when it goes nowhere."""
+
+    client: Flow | None
+    by: str
+    key: bytes
+    cut: int
+    uri: bytes = b""
+    """The Request-URI to put in place of one that names us; b"" = as it came."""
+    refusal: int = 0
+    reason: str = ""
+    token: FlowToken | None = None
+
+
+def decide_outward(
+    state: State, service: VirtualService, server: RealServer, facts: RequestFacts, flow: Flow, now: float
+) -> Outward | None:
+    """Choose the client. None when it is a client's request after all: the token says so (design 4.3)."""
+    uri, call_id, routes = facts[2], facts[8], facts[15]
+    key = transaction_key(state, facts, flow)
+    own = read_own_routes(state, service, routes) if routes else None
+    cut = own.cut if own else 0
+    token = own.token if own else None
+    if token is not None and token.client == flow[1] and token.server != server.packed:
+        return None
+    transaction = state.transactions.pending.get(key)
+    read = contact_uri(uri)
+    bound = None if read is None else _bound(state, service, uri, read, now)
+    named = read is not None and service.is_ours(read.place)
+    replacement = bound.uri if bound is not None and named else b""
+    if transaction is not None:
+        return Outward(transaction.client, "transaction", key, cut, replacement)
+    if token is not None:
+        client = state.moved.get(call_id + b"\0" + token.client, now) or token.client
+        if bound is None or bound.client != client:
+            replacement = b""
+        return Outward(flow_of(service.leg, client), "token", key, cut, replacement, token=token)
+    if bound is not None:
+        return Outward(flow_of(service.leg, bound.client), "binding", key, cut, replacement)
+    if named:
+        return Outward(None, "none", key, cut, refusal=480, reason="unknown contact")
+    return _outbound(service, key, cut, read)
+
+
+def _bound(state: State, service: VirtualService, uri: bytes, read: Uri, now: float) -> Bound | None:
+    bindings = state.bindings[service.leg]
+    bound = bindings.by_contact(uri, now)
+    if bound is not None or not read.user or not service.is_ours(read.place):
+        return bound
+    bound = bindings.by_contact_user(read.user, now)
+    if bound is not None:
+        return bound
+    of_aor = bindings.of_aor(state.binding_key(service, read.user + b"@"), now)
+    return of_aor[-1] if of_aor else None
+
+
+def _outbound(service: VirtualService, key: bytes, cut: int, read: Uri | None) -> Outward:
+    """A target that is nobody's Contact: 403, unless `outbound = yes` and it is an address."""
+    if read is not None and service.config.outbound:
+        try:
+            packed = pack_address(read.host.decode(), read.port)
+        except (ValueError, UnicodeDecodeError):
+            return Outward(None, "none", key, cut, refusal=480, reason="outbound name")
+        return Outward(flow_of(service.leg, packed), "outbound", key, cut)
+    return Outward(None, "none", key, cut, refusal=403, reason="not ours")

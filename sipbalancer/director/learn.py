@@ -1,0 +1,184 @@
+"""What answers teach (design 4.4): pins and Contacts come from real finals, never from requests alone.
+
+Every function takes the answer as it passed and changes the state; nothing is sent from here.
+"""
+
+from __future__ import annotations
+
+from sipbalancer.config.model import PersistenceKey
+from sipbalancer.director.bindings import Bound
+from sipbalancer.director.pins import PinKind
+from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.state import State
+from sipbalancer.director.transactions import TIMER_C, TIMER_F, Transaction
+from sipbalancer.errors import MalformedMessage
+from sipbalancer.sip.aor import read_aor
+from sipbalancer.sip.contacts import STAR, Contact, contact_uri, identity, read_contacts, session_expires
+from sipbalancer.sip.flow import Flow
+from sipbalancer.sip.headers import read_message
+
+
+def provisional(state: State, transaction: Transaction, status: int, now: float) -> None:
+    """A 1xx: Timer C starts anew (16.8), and the call's unconfirmed pin lives on while it rings."""
+    transaction.provisional = max(transaction.provisional, status)
+    if transaction.method == b"INVITE":
+        transaction.deadline = now + TIMER_C
+        key = state.call_key(transaction.service, transaction.call_id)
+        state.recent_calls.put(key, transaction.server.number, now)
+
+
+def final(
+    state: State,
+    service: VirtualService,
+    server: RealServer,
+    method: bytes,
+    status: int,
+    data: bytes,
+    transaction: Transaction | None,
+    client: Flow,
+    now: float,
+) -> None:
+    """A final answer, `transaction` None where we never saw (or no longer know) the request."""
+    if method == b"INVITE":
+        if status < 300:
+            call_begins(state, service, server, data, transaction, now)
+    elif method == b"REGISTER":
+        if transaction is None or transaction.inward:
+            registered(state, service, server, status, data, transaction, client, now)
+    elif method == b"BYE" and (status < 300 or status in (408, 481)):
+        call_ends(state, service, server, data, transaction, now)
+    if transaction is not None:
+        if transaction.token is not None and status < 300:
+            state.moved.put(transaction.call_id + b"\0" + transaction.token[1], transaction.client[1], now)
+        state.transactions.end(transaction, now)
+
+
+def _call_id(data: bytes, transaction: Transaction | None) -> bytes:
+    return transaction.call_id if transaction is not None else read_message(data).first(b"call-id") or b""
+
+
+def call_begins(
+    state: State, service: VirtualService, server: RealServer, data: bytes, transaction: Transaction | None, now: float
+) -> None:
+    """2xx to INVITE: the call pin, for Session-Expires or `calltimeout`."""
+    key = state.call_key(service, _call_id(data, transaction))
+    life = service.config.calltimeout
+    if data.find(b"ession-") >= 0 or data.find(b"\nx:") >= 0:
+        life = session_expires(read_message(data)) or life
+    state.recent_calls.drop(key)
+    state.pins.put(key, server.serial, PinKind.CALL, now + life)
+
+
+def call_ends(
+    state: State, service: VirtualService, server: RealServer, data: bytes, transaction: Transaction | None, now: float
+) -> None:
+    """2xx, 481 or 408 to BYE: no call any more, but pinned 32 s for what comes late."""
+    key = state.call_key(service, _call_id(data, transaction))
+    if state.pins.get(key, now) >= 0:
+        state.pins.put(key, server.serial, PinKind.ENDED, now + TIMER_F)
+
+
+def registered(
+    state: State,
+    service: VirtualService,
+    server: RealServer,
+    status: int,
+    data: bytes,
+    transaction: Transaction | None,
+    client: Flow,
+    now: float,
+) -> None:
+    """A final to REGISTER: 2xx confirms the binding pin or ends it, 403 and 404 end the provisional one."""
+    if transaction is not None and transaction.aor:
+        aor, pin = transaction.aor, transaction.pin
+    else:
+        aor = read_aor(read_message(data).first(b"to") or b"", service.hosts)
+        pin = state.binding_key(service, aor)
+    if status in (403, 404):
+        state.provisional.drop(aor + client[1])
+    if status >= 300 or not aor:
+        return
+    listed = read_contacts(data)
+    state.provisional.drop(aor + client[1])
+    _pin(state, service, server, pin, listed, now)
+    _bind(state, service, server, aor, pin, listed, transaction, client, now)
+
+
+def _pin(
+    state: State, service: VirtualService, server: RealServer, pin: int, listed: list[Contact], now: float
+) -> None:
+    lives = [contact.expires for contact in listed if contact.expires]
+    if not lives:
+        state.pins.drop(pin)
+        return
+    kind = PinKind.BINDING
+    state.pins.put(pin, server.serial, kind, now + max(service.config.persistent, *lives))
+
+
+def _bind(
+    state: State,
+    service: VirtualService,
+    server: RealServer,
+    aor: bytes,
+    pin: int,
+    listed: list[Contact],
+    transaction: Transaction | None,
+    client: Flow,
+    now: float,
+) -> None:
+    bindings = state.bindings[service.leg]
+    granted = {identity(contact.uri): contact for contact in listed if contact.expires}
+    if not granted:
+        bindings.forget(pin, lambda bound: False)
+        return
+    asked = _asked(transaction)
+    if asked == [STAR]:
+        asked = []
+    for contact in asked:
+        match = granted.get(identity(contact.uri)) or _rewritten(service, contact, listed, client)
+        if match is not None and match.expires and contact.expires != 0:
+            bindings.learn(pin, aor, contact.uri, client[1], server.serial, now + match.expires)
+    gone = {identity(contact.uri) for contact in asked if contact.expires == 0}
+    if any(_names_us(service, contact) for contact in listed):
+        bindings.forget(pin, lambda bound: bound.identity not in gone)
+    else:
+        bindings.forget(pin, lambda bound: _still(bound, granted, gone, asked))
+
+
+def _still(bound: Bound, granted: dict[bytes, Contact], gone: set[bytes], asked: list[Contact]) -> bool:
+    """A bound Contact stays while the server lists it, or where it lists Contacts in a form of its own."""
+    if bound.identity in gone:
+        return False
+    return bound.identity in granted or not any(identity(contact.uri) in granted for contact in asked)
+
+
+def _asked(transaction: Transaction | None) -> list[Contact]:
+    if transaction is None or not transaction.contact:
+        return []
+    try:
+        return read_contacts(transaction.data)
+    except MalformedMessage:
+        return []
+
+
+def _rewritten(service: VirtualService, asked: Contact, listed: list[Contact], client: Flow) -> Contact | None:
+    """The listed Contact that stands for the one asked for, where the server put an address of its own choice into it."""
+    user = contact_uri(asked.uri)
+    if user is None:
+        return None
+    for contact in listed:
+        read = contact_uri(contact.uri)
+        if read is not None and read.user == user.user and (_names_us(service, contact) or len(listed) == 1):
+            return contact
+    return None
+
+
+def _names_us(service: VirtualService, contact: Contact) -> bool:
+    read = contact_uri(contact.uri)
+    return read is not None and service.is_ours(read.place)
+
+
+def persist(state: State, service: VirtualService, server: RealServer, pin: int, now: float) -> None:
+    """`persistencekey` other than aor: any request keeps the choice, `persistent` seconds from the last one."""
+    if pin and service.config.persistencekey is not PersistenceKey.AOR and server is not service.fallback:
+        state.pins.put(pin, server.serial, PinKind.PERSISTENT, now + service.config.persistent)

@@ -1,0 +1,243 @@
+"""Running state beside its configuration: what the director knows of a virtual service and of each of its servers.
+
+`VirtualServiceConfig` is what the operator asked for; `VirtualService` is what runs. Server lists that traffic reads are
+tuples, published whole by `publish`; nothing edits them in place.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from zlib import crc32
+
+from sipbalancer.config.model import RealServerConfig, VirtualServiceConfig
+from sipbalancer.director.health import Health, first_group
+from sipbalancer.director.keys import Keys
+from sipbalancer.director.pins import PinKind, PinTable
+from sipbalancer.director.scheduler import SCHEDULERS, SchedulerState
+from sipbalancer.director.verdict import Verdict
+from sipbalancer.sip.flow import Flow, flow_of, pack_address
+from sipbalancer.sip.uri import read_place
+
+CHOSEN_BY = (
+    *("transaction", "token", "call", "related", "binding", "scheduler", "fallback", "none"),
+    *("client_transaction", "client_token", "client_binding", "client_outbound"),
+)
+"""How a server was chosen for a client's request; how the client was found for a server's."""
+
+
+def read_netmask(text: str) -> bytes:
+    """A dotted quad or a prefix length (IPv6) as packed bytes; b"" for none."""
+    if not text:
+        return b""
+    if text.isdigit():
+        return (((1 << int(text)) - 1) << 128 - int(text)).to_bytes(16, "big")
+    return pack_address(text, 0)[2:]
+
+
+def _priority(server: RealServer) -> int:
+    return server.config.priority
+
+
+class RealServer:
+    """One server of one service: its place in the pool, its counters. `health` is shared with other services."""
+
+    __slots__ = (
+        "config",
+        "drained",
+        "fallback",
+        "flow",
+        "health",
+        "key",
+        "number",
+        "packed",
+        "pins",
+        "refusals",
+        "requests",
+        "responses",
+        "retired",
+        "seed",
+        "sent",
+        "serial",
+        "since",
+        "tag",
+        "transactions",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        config: RealServerConfig,
+        service: VirtualService,
+        health: Health,
+        number: int,
+        fallback: bool = False,
+    ) -> None:
+        keys, pins = service.keys, service.pins
+        self.configure(config, health)
+        self.key = config.key
+        self.packed = pack_address(config.host, config.port)
+        self.flow: Flow = flow_of(service.leg, self.packed)
+        self.tag = keys.server_tag(self.packed)
+        self.seed = keys.pin(b"server\0" + self.packed)
+        self.pins = pins
+        self.serial = pins.server_id(service.pin_name(self.key))
+        """As pins name it, the same after a restart; -1 when the table has no identity left."""
+        self.number = number
+        """As the memory of one run names it: its place in `State.servers`."""
+        self.since = health.since
+        """When the verdict became what it is."""
+        self.fallback = fallback
+        self.drained = False
+        self.retired = False
+        """No longer in the file: honoured as draining while pins or dialogs live."""
+        self.transactions = 0
+        self.requests: defaultdict[bytes, int] = defaultdict(int)
+        """Method -> forwarded to it."""
+        self.sent: defaultdict[bytes, int] = defaultdict(int)
+        """Method -> forwarded from it."""
+        self.responses = [0] * 7
+        """By class, 0 unused: answers of it and to it."""
+        self.refusals = 0
+
+    def configure(self, config: RealServerConfig, health: Health) -> None:
+        """Take what a (new) file says of this address."""
+        self.config = config
+        self.health = health
+        self.weight = config.weight
+
+    @property
+    def name(self) -> str:
+        """What the operator wrote, with the address where that was a host name."""
+        return f"{self.config.name} ({self.key})" if self.config.name else self.key
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All an operator may call it by."""
+        named = (self.config.name, f"{self.config.name}:{self.config.port}") if self.config.name else ()
+        return frozenset((self.key, self.config.host, *named))
+
+    @property
+    def verdict(self) -> Verdict:
+        """The health's verdict, or draining where the operator wants nothing new on a living server."""
+        verdict = self.health.verdict
+        if self.retired or (verdict is not Verdict.DOWN and (self.drained or self.weight == 0)):
+            return Verdict.DRAINING
+        return verdict
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is what it is, for people."""
+        if self.retired:
+            return "no longer in the file"
+        if self.verdict is Verdict.DRAINING and self.drained:
+            return "drained by the operator"
+        if self.verdict is Verdict.DRAINING and self.weight == 0:
+            return "weight 0"
+        return self.health.reason
+
+    @property
+    def calls(self) -> int:
+        return self.pins.count(PinKind.CALL, self.serial)
+
+    @property
+    def registrations(self) -> int:
+        return self.pins.count(PinKind.BINDING, self.serial)
+
+    @property
+    def connections(self) -> int:
+        """What IPVS's connection schedulers count: calls + registrations."""
+        return self.calls + self.registrations
+
+
+class VirtualService:
+    """One virtual service as it runs."""
+
+    def __init__(self, config: VirtualServiceConfig, leg: int, keys: Keys, pins: PinTable) -> None:
+        self.key = config.key
+        self.salt = crc32(self.key.encode()).to_bytes(4, "big")
+        """Makes pin keys of different services differ."""
+        self.leg = leg
+        self.keys = keys
+        self.pins = pins
+        self.servers: tuple[RealServer, ...] = ()
+        self.fallback: RealServer | None = None
+        self.eligible: tuple[RealServer, ...] = ()
+        """Servers that take new work now, by verdict, weight and priority group."""
+        self.taking: frozenset[RealServer] = frozenset()
+        """The same as a set."""
+        self.by_packed: dict[bytes, RealServer] = {}
+        self.by_text: dict[bytes, RealServer] = {}
+        """`host:port` as a URI names it."""
+        self.by_address: dict[bytes, RealServer | None] = {}
+        """Source IP alone -> the one server it can be; None where several share it."""
+        self.by_serial: dict[int, RealServer] = {}
+        self.scheduling = SchedulerState()
+        self.chosen = dict.fromkeys(CHOSEN_BY, 0)
+        self.dropped: defaultdict[str, int] = defaultdict(int)
+        self.configure(config)
+
+    def configure(self, config: VirtualServiceConfig) -> None:
+        """Take the words of a (new) file; the servers come by `publish`."""
+        self.config = config
+        self.client_header = config.clientheader.encode()
+        self.netmask = read_netmask(config.netmask)
+        self.schedule = SCHEDULERS[config.scheduler]
+        self.virtual = pack_address(config.host, config.port)
+        self.sent_by = (config.advertise or config.key).encode()
+        if self.sent_by.rfind(b":") <= self.sent_by.rfind(b"]"):
+            self.sent_by += b":%d" % config.port
+        places = {read_place(self.sent_by), read_place(config.key.encode())}
+        places.update(read_place(alias.encode()) for alias in config.alias)
+        self.places = frozenset(places)
+        self.hosts = frozenset(host for host, _ in places)
+        self.via = b"Via: SIP/2.0/UDP " + self.sent_by + b";branch=z9hG4bK"
+
+    def publish(self, servers: tuple[RealServer, ...], fallback: RealServer | None) -> None:
+        """Replace the pool in one go. Servers that left stay known, as retired, for their dialogs."""
+        retired = [server for server in self.by_packed.values() if server not in servers and server is not fallback]
+        self.servers, self.fallback = servers, fallback
+        known = [*servers, *([fallback] if fallback else [])]
+        self.by_packed = {server.packed: server for server in [*retired, *known]}
+        for server in known:
+            server.retired = False
+        for server in retired:
+            server.retired = self.by_packed[server.packed] is server
+        self.by_text = {server.key.encode().lower(): server for server in self.by_packed.values()}
+        self.by_serial = {server.serial: server for server in self.by_packed.values() if server.serial >= 0}
+        self.by_address = self._sources(known)
+        self.refresh()
+
+    def _sources(self, known: list[RealServer]) -> dict[bytes, RealServer | None]:
+        sources: dict[bytes, RealServer | None] = {}
+        for server in known:
+            for address in {server.packed[2:], *(pack_address(text, 0)[2:] for text in server.config.source)}:
+                sources[address] = None if sources.get(address, server) is not server else server
+        return sources
+
+    def refresh(self) -> None:
+        """Compute `eligible` anew: after a verdict, a weight or the pool changed (design 5.1)."""
+        ready = first_group(self.servers, _priority, lambda server: server.verdict is Verdict.UP)
+        self.eligible = ready or first_group(
+            self.servers, _priority, lambda server: server.verdict is Verdict.STARTING and server.weight > 0
+        )
+        self.taking = frozenset(self.eligible)
+
+    def pin_name(self, key: str) -> str:
+        """A server's name in the pin table: counts are per service, so the service is part of it."""
+        return f"{self.salt.hex()}/{key}"
+
+    def adopt(self, server: RealServer) -> None:
+        """Know a server that is not (or no longer) in the file, for its pins and dialogs (design 4.2)."""
+        server.retired = True
+        self.by_packed = {**self.by_packed, server.packed: server}
+        self.by_text = {**self.by_text, server.key.encode().lower(): server}
+        if server.serial >= 0:
+            self.by_serial = {**self.by_serial, server.serial: server}
+
+    def source(self, packed: bytes) -> RealServer | None:
+        """The server a datagram from this address comes from (design 4.3), None for a client."""
+        return self.by_packed.get(packed) or self.by_address.get(packed[2:])
+
+    def is_ours(self, place: tuple[bytes, int]) -> bool:
+        """Whether host and port are the virtual address, its `advertise` or an `alias` (design 4.1)."""
+        return place in self.places

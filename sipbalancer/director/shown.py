@@ -1,0 +1,103 @@
+"""Running state to snapshot values. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sipbalancer.director.pins import PinKind
+from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.snapshot import (
+    ContactSnapshot,
+    ServerSnapshot,
+    ServiceSnapshot,
+    Snapshot,
+    WhereSnapshot,
+)
+from sipbalancer.director.state import State
+from sipbalancer.errors import MalformedMessage
+from sipbalancer.sip.aor import uri_aor
+from sipbalancer.sip.flow import address_text
+
+
+def show(state: State, started: float, reloads: Mapping[str, int], now: float) -> Snapshot:
+    """The whole director at one moment."""
+    return Snapshot(now, started, tuple(_service(state, service) for service in state.services.values()), dict(reloads))
+
+
+def _service(state: State, service: VirtualService) -> ServiceSnapshot:
+    servers = [*service.servers, *([service.fallback] if service.fallback else [])]
+    retired = [server for server in service.by_packed.values() if server.retired and server.connections]
+    return ServiceSnapshot(
+        key=service.key,
+        scheduler=str(service.config.scheduler),
+        servers=tuple(_server(server) for server in [*servers, *retired]),
+        chosen=dict(service.chosen),
+        dropped=dict(service.dropped),
+        pins=_pins(state, service),
+        notes=(),
+    )
+
+
+def _pins(state: State, service: VirtualService) -> Mapping[str, int]:
+    """Confirmed pins are the service's own; transactions and unconfirmed ones are kept for all services together."""
+    serials = [server.serial for server in service.by_packed.values()]
+    return {
+        "call": sum(state.pins.count(PinKind.CALL, serial) for serial in serials),
+        "ended": sum(state.pins.count(PinKind.ENDED, serial) for serial in serials),
+        "binding": sum(state.pins.count(PinKind.BINDING, serial) for serial in serials),
+        "persistent": sum(state.pins.count(PinKind.PERSISTENT, serial) for serial in serials),
+        "transaction": sum(server.transactions for server in service.by_packed.values()),
+        "provisional": len(state.provisional) + len(state.recent_calls),
+    }
+
+
+def _server(server: RealServer) -> ServerSnapshot:
+    health = server.health
+    return ServerSnapshot(
+        name=server.name,
+        key=server.key,
+        verdict=server.verdict,
+        reason=server.reason,
+        since=server.since,
+        latency=health.latency,
+        weight=server.weight,
+        fallback=server.fallback,
+        drained=server.drained,
+        calls=server.calls,
+        registrations=server.registrations,
+        transactions=server.transactions,
+        requests={method.decode(): count for method, count in server.requests.items()},
+        responses={f"{number}xx": server.responses[number] for number in range(1, 7)},
+        probes={str(result): count for result, count in health.probes.items()},
+        probe_buckets=tuple(health.probe_buckets),
+        probe_sum=health.probe_sum,
+    )
+
+
+def show_where(state: State, aor: str, now: float) -> tuple[WhereSnapshot, ...]:
+    """One entry per service that has a binding pin or a Contact of that AoR."""
+    found = (_where(state, service, aor, now) for service in state.services.values())
+    return tuple(where for where in found if where is not None)
+
+
+def _where(state: State, service: VirtualService, text: str, now: float) -> WhereSnapshot | None:
+    try:
+        uri = text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}"
+        aor = uri_aor(uri.encode(), service.hosts) if "@" in text else uri.partition(":")[2].encode() + b"@"
+    except MalformedMessage:
+        return None
+    key = state.binding_key(service, aor)
+    bound = state.bindings[service.leg].of_aor(key, now)
+    server = state.server_of_pin(service, state.pins.get(key, now))
+    if server is None and not bound:
+        return None
+    return WhereSnapshot(
+        aor=text,
+        virtual=service.key,
+        server=server.name if server is not None else "",
+        contacts=tuple(
+            ContactSnapshot(one.uri.decode("utf-8", "replace"), address_text(one.client), one.expires - now)
+            for one in bound
+        ),
+        expires=state.pins.life(key, now),
+    )

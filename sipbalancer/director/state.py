@@ -1,0 +1,117 @@
+"""What the director remembers from one datagram to the next; the parts of the forwarder share it, nobody else does."""
+
+from __future__ import annotations
+
+from sipbalancer.config.model import RealServerConfig
+from sipbalancer.director.bindings import Bindings
+from sipbalancer.director.health import Health
+from sipbalancer.director.keys import Keys
+from sipbalancer.director.pins import PinTable
+from sipbalancer.director.recent import RecentPins
+from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.transactions import TIMER_F, Transactions
+from sipbalancer.sip.flow import pack_address, unpack_address
+from sipbalancer.sip.flow_token import FlowToken, TokenSealer
+
+MOVED_LIFE = 43200.0
+_CACHED = 32768
+_RETIRED = 1024
+_EVENTS = 256
+
+
+class State:
+    """Keys, pins, transactions, bindings and the small caches. Every part is bounded."""
+
+    def __init__(self, keys: tuple[bytes, ...], pins: PinTable) -> None:
+        self.keys = Keys(keys[0])
+        self.sealer = TokenSealer(keys)
+        self.pins = pins
+        self.transactions = Transactions()
+        self.services: dict[int, VirtualService] = {}
+        """By leg."""
+        self.bindings: dict[int, Bindings] = {}
+        """By leg."""
+        self.servers: list[RealServer] = []
+        """By number; only grows, and only by reloads and retired servers."""
+        self.provisional: RecentPins[int] = RecentPins(65536, TIMER_F)
+        """AoR and flow -> server number, from a REGISTER's first copy to its final answer."""
+        self.recent_calls: RecentPins[int] = RecentPins(262144, TIMER_F)
+        """Call pin key -> server number, until a 2xx confirms."""
+        self.moved: RecentPins[bytes] = RecentPins(65536, MOVED_LIFE)
+        """Call-ID and the client address a token names -> the packed address the phone has now."""
+        self.internal_errors = 0
+        self.last_error = ""
+        self._events: dict[str, None] = {}
+        self._told: set[str] = set()
+        self._lines: dict[bytes, bytes] = {}
+        self._old_lines: dict[bytes, bytes] = {}
+
+    # Servers.
+
+    def number(self) -> int:
+        """The number the next server gets."""
+        return len(self.servers)
+
+    def server_at(self, service: VirtualService, packed: bytes) -> RealServer | None:
+        """The server with that address; one known only under our seal or by a pin becomes a retired one. Bounded."""
+        server = service.by_packed.get(packed)
+        if server is None and len(service.by_packed) < _RETIRED:
+            host, port = unpack_address(packed)
+            config = RealServerConfig(host=host, port=port, weight=0)
+            server = RealServer(config, service, Health(config.key, service.config.check, 0.0), self.number())
+            self.servers.append(server)
+            service.adopt(server)
+        return server
+
+    def server_of_pin(self, service: VirtualService, serial: int) -> RealServer | None:
+        """The server a pin names, also one that is no longer in the file."""
+        server = service.by_serial.get(serial)
+        if server is not None or serial < 0:
+            return server
+        salt, _, key = self.pins.server_name(serial).partition("/")
+        host, _, port = key.rpartition(":")
+        if salt != service.salt.hex() or not port.isdigit():
+            return None
+        return self.server_at(service, pack_address(host, int(port)))
+
+    # Lines of ours, sealed once per server and client.
+
+    def route_line(self, name: bytes, service: VirtualService, server: RealServer, client: bytes) -> bytes:
+        """`Record-Route: <sip:TOKEN@us;lr>` (or Path) for this pair. Cached: a seal costs ten times a look-up."""
+        which = name + service.salt + server.packed + client
+        line = self._lines.get(which)
+        if line is None:
+            line = self._old_lines.get(which) or b"%b: <sip:%b@%b;lr>\r\n" % (
+                name,
+                self.sealer.seal(FlowToken(server.packed, client)),
+                service.sent_by,
+            )
+            if len(self._lines) >= _CACHED:
+                self._old_lines, self._lines = self._lines, {}
+            self._lines[which] = line
+        return line
+
+    def forget_lines(self) -> None:
+        """After a reload: `advertise` may be another."""
+        self._lines, self._old_lines = {}, {}
+
+    # Pin keys.
+
+    def call_key(self, service: VirtualService, call_id: bytes) -> int:
+        return self.keys.pin(b"c" + service.salt + call_id)
+
+    def binding_key(self, service: VirtualService, aor: bytes) -> int:
+        return self.keys.pin(b"b" + service.salt + aor)
+
+    # Rare things an operator should read once.
+
+    def tell(self, text: str) -> None:
+        """One log line, once per text; bounded."""
+        if text not in self._told and len(self._told) < _EVENTS:
+            self._told.add(text)
+            self._events[text] = None
+
+    def told(self) -> tuple[str, ...]:
+        """What was told since the last call."""
+        events, self._events = tuple(self._events), {}
+        return events

@@ -1,0 +1,219 @@
+"""The one mutable root: services, servers, their health. Touched only from the loop's thread.
+
+Whoever changes something here gets back what changed (transitions), as values to log; nothing is called back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from sipbalancer.config.model import CheckConfig, Config, RealServerConfig, VirtualServiceConfig
+from sipbalancer.director.bindings import BindingRow, Bindings
+from sipbalancer.director.forwarder import Forwarder
+from sipbalancer.director.health import Health
+from sipbalancer.director.pins import PinTable
+from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.shown import show, show_where
+from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
+from sipbalancer.director.state import State
+from sipbalancer.director.verdict import ProbeOutcome, Transition, Verdict
+from sipbalancer.errors import AdminError
+
+HealthKey = tuple[str, CheckConfig]
+
+
+@dataclass(frozen=True, slots=True)
+class LegSpec:
+    """A socket the daemon must hold: `index` is the flow's leg and is never used again for another address."""
+
+    index: int
+    host: str
+    port: int
+
+
+class ServiceTable:
+    """Apply a configuration, take probe outcomes, drain, show."""
+
+    def __init__(self, config: Config, keys: tuple[bytes, ...], pins: PinTable, now: float, seed: int) -> None:
+        """`config` has address literals only; `keys` newest first; `seed` any integer (where round robin starts)."""
+        self.state = State(keys, pins)
+        self.forwarder = Forwarder(self.state)
+        self.legs: tuple[LegSpec, ...] = ()
+        self.healths: tuple[Health, ...] = ()
+        self.reloads = {"ok": 0, "failed": 0}
+        self.started = now
+        self._seed = seed
+        self._next_leg = 0
+        self._limit = config.registrations
+        self._by_health: dict[HealthKey, Health] = {}
+        self.apply(config, now)
+
+    # Configuration.
+
+    def apply(self, config: Config, now: float) -> tuple[Transition, ...]:
+        """Take a whole new configuration: what did not change keeps pins, counters and health."""
+        before = self._verdicts()
+        held = {service.key: service for service in self.state.services.values()}
+        healths: dict[HealthKey, Health] = {}
+        services = [self._service(virtual, held.get(virtual.key)) for virtual in config.virtual]
+        for service, virtual in zip(services, config.virtual, strict=True):
+            self._publish(service, virtual, healths, now)
+        self._by_health = healths
+        self.healths = tuple(healths.values())
+        self.state.services = {service.leg: service for service in services}
+        self.state.bindings = {
+            leg: self.state.bindings.get(leg) or Bindings(service.key, self.state.keys.pin, self._limit)
+            for leg, service in self.state.services.items()
+        }
+        self.legs = tuple(LegSpec(service.leg, service.config.host, service.config.port) for service in services)
+        self.state.forget_lines()
+        return self._changes(before, now)
+
+    def _service(self, virtual: VirtualServiceConfig, held: VirtualService | None) -> VirtualService:
+        if held is not None:
+            held.configure(virtual)
+            return held
+        self._next_leg += 1
+        return VirtualService(virtual, self._next_leg - 1, self.state.keys, self.state.pins)
+
+    def _publish(
+        self, service: VirtualService, virtual: VirtualServiceConfig, healths: dict[HealthKey, Health], now: float
+    ) -> None:
+        held = dict(service.by_packed)
+        servers = tuple(self._server(service, real, held, healths, now) for real in virtual.real)
+        fallback = None
+        if virtual.fallback is not None:
+            fallback = self._server(service, virtual.fallback, held, healths, now, fallback=True)
+        service.publish(servers, fallback)
+
+    def _server(
+        self,
+        service: VirtualService,
+        real: RealServerConfig,
+        held: dict[bytes, RealServer],
+        healths: dict[HealthKey, Health],
+        now: float,
+        *,
+        fallback: bool = False,
+    ) -> RealServer:
+        health = self._health(real, service.config.check, healths, now)
+        server = RealServer(real, service, health, self.state.number(), fallback)
+        old = held.get(server.packed)
+        if old is None or old.fallback is not fallback:
+            self.state.servers.append(server)
+            return server
+        old.configure(real, health)
+        return old
+
+    def _health(
+        self, real: RealServerConfig, check: CheckConfig, healths: dict[HealthKey, Health], now: float
+    ) -> Health:
+        own = check.model_copy(update={"receive": real.receive}) if real.receive else check
+        key = (real.key, own)
+        health = healths.get(key) or self._by_health.get(key) or Health(real.key, own, now)
+        healths[key] = health
+        return health
+
+    # Health.
+
+    def probed(self, health: Health, outcome: ProbeOutcome, now: float) -> tuple[Transition, ...]:
+        """Take a finished probe; what changed, for every service that has the server."""
+        before = self._verdicts(health)
+        health.probe_result(outcome, now)
+        return self._changes(before, now)
+
+    def virtual_of(self, health: Health) -> tuple[str, int]:
+        """The first virtual address and port that uses this check."""
+        for service in self.state.services.values():
+            if any(server.health is health for server in self._servers(service)):
+                return service.config.host, service.config.port
+        return "", 0
+
+    def _verdicts(self, health: Health | None = None) -> list[tuple[RealServer, Verdict]]:
+        return [
+            (server, server.verdict)
+            for service in self.state.services.values()
+            for server in self._servers(service)
+            if health is None or server.health is health
+        ]
+
+    def _changes(self, before: list[tuple[RealServer, Verdict]], now: float) -> tuple[Transition, ...]:
+        """One transition per server address whose verdict is another now; the services' lists are published anew."""
+        changed: dict[str, Transition] = {}
+        for server, old in before:
+            new = server.verdict
+            if new is not old and not server.retired:
+                server.since = now
+                changed.setdefault(server.name, Transition(server.name, old, new, server.reason, now))
+        if changed:
+            for service in self.state.services.values():
+                service.refresh()
+        return tuple(changed.values())
+
+    @staticmethod
+    def _servers(service: VirtualService) -> Iterator[RealServer]:
+        yield from service.servers
+        if service.fallback is not None:
+            yield service.fallback
+
+    # The operator.
+
+    def drain(self, server: str, now: float) -> tuple[Transition, ...]:
+        """Nothing new for this server (name or address, with or without port) in any service. AdminError: no such."""
+        return self._set_drained(server, True, now)
+
+    def enable(self, server: str, now: float) -> tuple[Transition, ...]:
+        """Undo `drain`."""
+        return self._set_drained(server, False, now)
+
+    def _set_drained(self, name: str, drained: bool, now: float) -> tuple[Transition, ...]:
+        named = self._named(name)
+        before = self._verdicts()
+        for server in named:
+            server.drained = drained
+        return self._changes(before, now)
+
+    def _named(self, name: str) -> list[RealServer]:
+        everyone = [server for service in self.state.services.values() for server in self._servers(service)]
+        found = [server for server in everyone if name in server.names]
+        if found:
+            return found
+        near = get_close_matches(name, sorted({text for server in everyone for text in server.names}), 1, 0.0)
+        raise AdminError(f"{name}: no such server; did you mean {near[0]}?" if near else f"{name}: no such server")
+
+    # Showing.
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Everything `status` and the metrics show, as values."""
+        return show(self.state, self.started, self.reloads, now)
+
+    def where(self, aor: str, now: float) -> tuple[WhereSnapshot, ...]:
+        """Where an AoR (`1001`, `1001@host` or a SIP URI) lives, in each service that knows it."""
+        return show_where(self.state, aor, now)
+
+    def events(self) -> tuple[str, ...]:
+        """Rare things worth one log line, since the last call."""
+        return self.state.told()
+
+    # Contacts, for the state folder.
+
+    def binding_changes(self) -> tuple[BindingRow, ...]:
+        """What changed since the last call."""
+        return tuple(
+            row
+            for bindings in self.state.bindings.values()
+            for row in bindings.changes(lambda serial: self.state.pins.server_name(serial).partition("/")[2])
+        )
+
+    def load_bindings(self, rows: Iterable[BindingRow], now: float) -> None:
+        """Take back what the state folder kept; rows of services that are gone, or expired, are passed over."""
+        by_key = {service.key: service for service in self.state.services.values()}
+        for row in rows:
+            service = by_key.get(row.virtual)
+            if service is None or row.expires <= now:
+                continue
+            key = self.state.binding_key(service, row.aor.encode("utf-8", "surrogateescape"))
+            serial = self.state.pins.server_id(service.pin_name(row.server))
+            self.state.bindings[service.leg].load(row, key, serial)

@@ -1,0 +1,135 @@
+"""Transactions in progress, and the memory of those that ended (RFC 3261 17, 16.11).
+
+A request makes a record that lives until its final response: 32 s, an INVITE 200 s and 200 s more after each
+provisional (Timer C). Then only the choice stays, for 32 s and a little, so that repeats, ACK and what comes late find the same
+server (invariant 3). No clock here; every dict is bounded; expiry looks only at what is due.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from sipbalancer.director.recent import RecentPins
+from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.sip.flow import Flow
+
+TIMER_F = 32.0
+"""64*T1: how long a non-INVITE transaction waits for its final, and an ended one is remembered."""
+TIMER_C = 200.0
+"""More than three minutes (16.6 step 11)."""
+
+
+class Transaction:
+    """One forwarded request without a final response."""
+
+    __slots__ = (
+        "aor",
+        "by",
+        "call_id",
+        "client",
+        "contact",
+        "data",
+        "deadline",
+        "first",
+        "inward",
+        "key",
+        "method",
+        "pin",
+        "provisional",
+        "server",
+        "service",
+        "token",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        method: bytes,
+        service: VirtualService,
+        server: RealServer,
+        client: Flow,
+        inward: bool,
+        data: bytes,
+        call_id: bytes,
+        now: float,
+    ) -> None:
+        self.key = key
+        self.method = method
+        self.service = service
+        self.server = server
+        self.client = client
+        """The client's flow, whichever side asked."""
+        self.inward = inward
+        """From a client to the server; False the other way."""
+        self.data = data
+        """The bytes as they came: another try edits them anew."""
+        self.call_id = call_id
+        self.first = now
+        self.deadline = now + (TIMER_C if method == b"INVITE" else TIMER_F)
+        self.provisional = 0
+        """The highest 1xx heard."""
+        self.aor = b""
+        """REGISTER: whose."""
+        self.pin = 0
+        """REGISTER: the AoR's pin key."""
+        self.contact = b""
+        """REGISTER: not empty when it names Contacts (it does not when it only asks)."""
+        self.token: Flow | None = None
+        """In a dialog: the client flow the token named, when the request came on another."""
+
+
+class Transactions:
+    """The records by key (the middle of the branch, `Keys.transaction`), and what is remembered after them."""
+
+    def __init__(self, limit: int = 65536, remembered: int = 1 << 20) -> None:
+        self.pending: dict[bytes, Transaction] = {}
+        self.answered: RecentPins[bytes] = RecentPins(16384, TIMER_F)
+        """Key -> the answer we gave ourselves."""
+        self.ended: RecentPins[int] = RecentPins(remembered, TIMER_F)
+        """Key -> the number of the server it went to (a number, so that the collector need not look inside)."""
+        self.refused = 0
+        self._limit = limit
+        self._due: deque[tuple[float, bytes]] = deque()
+        self._due_invites: deque[tuple[float, bytes]] = deque()
+
+    def begin(self, transaction: Transaction) -> None:
+        """Keep a new record; without room only the choice is remembered."""
+        if len(self.pending) >= self._limit:
+            self.refused += 1
+            self.ended.put(transaction.key, transaction.server.number, transaction.first)
+            return
+        self.pending[transaction.key] = transaction
+        transaction.server.transactions += 1
+        queue = self._due_invites if transaction.method == b"INVITE" else self._due
+        queue.append((transaction.deadline, transaction.key))
+        # What has ended leaves the queue as new ones come, so that it stays as long as `pending`, not 32 s of traffic.
+        for _ in range(2):
+            if queue[0][1] in self.pending:
+                break
+            queue.popleft()
+
+    def end(self, transaction: Transaction, now: float) -> None:
+        """Its final response passed, or its time is over: only the choice stays."""
+        if self.pending.pop(transaction.key, None) is not None:
+            transaction.server.transactions -= 1
+        self.ended.put(transaction.key, transaction.server.number, now)
+
+    def expire(self, now: float, limit: int) -> list[Transaction]:
+        """End the records whose time is over, at most `limit` of each kind; those that were still waiting."""
+        over: list[Transaction] = []
+        for queue in (self._due, self._due_invites):
+            for _ in range(limit):
+                if not queue or queue[0][0] > now:
+                    break
+                _, key = queue.popleft()
+                transaction = self.pending.get(key)
+                if transaction is None:
+                    continue
+                if transaction.deadline > now:
+                    queue.append((transaction.deadline, key))
+                else:
+                    self.end(transaction, now)
+                    over.append(transaction)
+        self.ended.sweep(now)
+        self.answered.sweep(now)
+        return over

@@ -1,0 +1,52 @@
+"""The address of record a choice is pinned by: user and host of From or To, in one spelling (RFC 3261 10.3, design 4.2).
+
+The user is unescaped, the host lower-case; scheme, port and parameters go; every name of ours counts as one, so
+`sip:1001@pbx.example.com` and `sip:1001@192.0.2.1` are the same phone.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sipbalancer.errors import MalformedMessage
+from sipbalancer.sip.uri import addr_spec, parameter, parameters, read_uri
+
+_PLAIN = re.compile(rb"<sip:([A-Za-z0-9_.+-]+)@([A-Za-z0-9.-]+)[>:;]")
+
+
+def read_aor(value: bytes, hosts: frozenset[bytes]) -> bytes:
+    """`user@host` of a From or To value, `user@` where the host is one of `hosts` (ours); b"" when it has no user.
+
+    MalformedMessage when the value is no name-addr or its URI no SIP URI.
+    """
+    match = _PLAIN.search(value, value.rfind(b'"') + 1)
+    if match is None:
+        return _read_aor(value, hosts)
+    user, host = match.groups()
+    host = host.lower()
+    return user + b"@" if host in hosts else b"%b@%b" % (user, host)
+
+
+def _read_aor(value: bytes, hosts: frozenset[bytes]) -> bytes:
+    return uri_aor(addr_spec(value), hosts)
+
+
+def uri_aor(uri: bytes, hosts: frozenset[bytes]) -> bytes:
+    """The same of a bare URI."""
+    read = read_uri(uri)
+    if not read.user:
+        return b""
+    return read.user + b"@" if read.host in hosts else b"%b@%b" % (read.user, read.host)
+
+
+def tag(value: bytes) -> bytes:
+    """The tag of a From or To value; b"" when there is none (no dialog yet)."""
+    at = value.find(b">;tag=")
+    if at >= 0:
+        return value[at + 6 :].split(b";", 1)[0].strip()
+    if b"tag" not in value.lower():
+        return b""
+    try:
+        return parameter(parameters(value), b"tag") or b""
+    except MalformedMessage:
+        return b""

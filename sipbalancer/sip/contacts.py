@@ -1,0 +1,68 @@
+"""Contacts: what a REGISTER asked for and what its 2xx granted (RFC 3261 10.2, 10.3).
+
+Reads only. `Expires` of one Contact is its parameter, else the header's, else None.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sipbalancer.errors import MalformedMessage
+from sipbalancer.sip.headers import Message, read_message
+from sipbalancer.sip.uri import Uri, addr_spec, parameter, parameters, read_uri, split_values
+
+
+class Contact(NamedTuple):
+    """One Contact: its URI as written, and its life in seconds; None where the message does not say."""
+
+    uri: bytes
+    expires: int | None
+
+
+STAR = Contact(b"*", 0)
+"""`Contact: *`: all bindings of the AoR end (10.2.2)."""
+
+
+def read_contacts(data: bytes) -> list[Contact]:
+    """All Contacts of a message in order, [STAR] for `*`. MalformedMessage when they cannot be read."""
+    message = read_message(data)
+    default = _seconds(message.first(b"expires"))
+    contacts: list[Contact] = []
+    for value in message.all(b"contact"):
+        if value.strip() == b"*":
+            return [STAR]
+        contacts.extend(_contact(value[start:stop], default) for start, stop in split_values(value))
+    return contacts
+
+
+def _contact(element: bytes, default: int | None) -> Contact:
+    own = _seconds(parameter(parameters(element), b"expires"))
+    return Contact(addr_spec(element), default if own is None else own)
+
+
+def _seconds(text: bytes | None) -> int | None:
+    """Digits to seconds, at most a 32-bit number (20.19); None for anything else."""
+    return min(int(text), 0xFFFFFFFF) if text and text.isdigit() and len(text) < 12 else None
+
+
+def session_expires(message: Message) -> int | None:
+    """Session-Expires in seconds (RFC 4028 4); None when absent."""
+    value = message.first(b"session-expires")
+    return None if value is None else _seconds(value.split(b";", 1)[0].strip())
+
+
+def identity(uri: bytes) -> bytes:
+    """What two Contacts must share to be the same phone's: user, host, port and `line` (design 4.3)."""
+    try:
+        read = read_uri(uri)
+    except MalformedMessage:
+        return uri
+    return b"%b@%b:%d;%b" % (read.user, read.host, read.port, parameter(read.params, b"line") or b"")
+
+
+def contact_uri(uri: bytes) -> Uri | None:
+    """The parts of a Contact's URI; None when it is no SIP URI (tel:, im: ...)."""
+    try:
+        return read_uri(uri)
+    except MalformedMessage:
+        return None

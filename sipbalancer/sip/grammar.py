@@ -1,0 +1,73 @@
+"""The words and patterns of RFC 3261 that a balancer needs, each under the rule it implements.
+
+Nothing here looks at a whole message; `scan` and `headers` do.
+"""
+
+from __future__ import annotations
+
+import re
+
+METHODS = frozenset(
+    b"INVITE ACK BYE CANCEL OPTIONS REGISTER PRACK SUBSCRIBE NOTIFY PUBLISH INFO REFER MESSAGE UPDATE".split()
+)
+"""The methods that have a counter of their own; any other token is valid too (RFC 3261 7.1)."""
+
+RECORD_ROUTED = frozenset((b"INVITE", b"SUBSCRIBE", b"REFER", b"NOTIFY", b"UPDATE"))
+"""Requests that make a dialog or refresh its target: the ones a Record-Route means something in (12.1.1, 12.2.1.1)."""
+
+MAGIC_COOKIE = b"z9hG4bK"
+"""A branch that begins so is unique by itself (8.1.1.7)."""
+
+COMPACT = {
+    b"a": b"accept-contact",
+    b"c": b"content-type",
+    b"d": b"request-disposition",
+    b"e": b"content-encoding",
+    b"f": b"from",
+    b"i": b"call-id",
+    b"j": b"reject-contact",
+    b"k": b"supported",
+    b"l": b"content-length",
+    b"m": b"contact",
+    b"o": b"event",
+    b"r": b"refer-to",
+    b"s": b"subject",
+    b"t": b"to",
+    b"u": b"allow-events",
+    b"v": b"via",
+    b"x": b"session-expires",
+}
+"""7.3.3 and the later RFCs that registered a compact form."""
+
+ODD_LINE = re.compile(rb"\n(?![A-Z][a-z]+[-:]|CSeq:|X-|P-|\r)")
+"""A header line that is not in the spelling every common stack writes: folded, compact, in another case, with a
+space before its colon. One hit sends the whole message to the general reader, so that both always agree."""
+
+REQUEST_LINE = re.compile(rb"([A-Za-z0-9.!%*_+`'~-]+) ([^ \t\r\n]+) SIP/2\.0\Z")
+"""7.1: exactly one space between the parts."""
+
+STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9]) ?([^\r\n]*)\Z")
+
+VIA = re.compile(
+    rb"[ \t]*SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*(?P<transport>[A-Za-z0-9-]+)[ \t\r\n]+"
+    rb"(?P<sent_by>(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?:[ \t]*:[ \t]*[0-9]{1,5})?)[ \t]*(?P<params>;.*)?\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+"""20.42, with the white space the grammar allows."""
+
+RETURN_ADDRESS = re.compile(rb";rport=([0-9]{1,5});received=([0-9A-Fa-f.:]+)")
+"""What we write into a client's Via, and what common stacks echo in that order: one search finds the way back."""
+
+PARAMETER = re.compile(rb"""[ \t\r\n]*;[ \t\r\n]*([^=;,\s"]+)(?:[ \t\r\n]*=[ \t\r\n]*("(?:[^"\\]|\\.)*"|[^;,\s"]*))?""")
+"""One `;name=value`; quoted values keep their quotes."""
+
+HOST_PORT = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?\Z")
+
+SIP_URI = re.compile(
+    rb"(?P<scheme>sips?):(?:(?P<user>[^@;?<>\s:]*(?:;[^@<>\s:]*)?)(?::(?P<password>[^@<>\s]*))?@)?"
+    rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[^;:?<>\s@\[\]]+)(?::(?P<port>[0-9]{1,5}))?(?P<params>;[^?<>\s]*)?(?P<headers>\?[^<>\s]*)?\Z",
+    re.IGNORECASE,
+)
+"""19.1.1, as loose as phones are: the user part is not checked character by character."""
+
+DEFAULT_PORT = 5060
