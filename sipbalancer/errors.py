@@ -27,7 +27,9 @@ class Finding(NamedTuple):
     """Only worth knowing (a difference from ldirectord): nothing has to be done."""
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.word}: {self.advice}"
+        # Line 0: the whole file is meant (it cannot be read), and no word of it.
+        where = f"{self.path}:{self.line}" if self.line else self.path
+        return ": ".join(part for part in (where, self.word, self.advice) if part)
 
 
 class ConfigError(SipBalancerError):

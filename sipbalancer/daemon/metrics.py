@@ -28,8 +28,10 @@ class Page(NamedTuple):
     """Everything one scrape shows, taken in one go in the loop."""
 
     snapshot: Snapshot
-    edge: Mapping[str, int]
-    """What the edge counts -> how often."""
+    edge: Mapping[str, int | Mapping[str, int]]
+    """What the edge counts -> how often, or errno name -> how often."""
+    kernel_drops: Mapping[str, int]
+    """Address of a socket -> datagrams the kernel dropped there before we could read them."""
     loop_lag: float
     """Seconds, the worst of the last ten to twenty."""
     log_lost: int
@@ -55,7 +57,7 @@ class PageCollector(Collector):
         services = tuple({service.key: service for service in self._page.snapshot.services}.values())
         yield from _servers(services)
         yield from _services(services)
-        yield from _edge(self._page.edge)
+        yield from _edge(self._page)
         yield from _process(self._page)
 
 
@@ -121,10 +123,22 @@ def _services(services: tuple[ServiceSnapshot, ...]) -> Iterator[Metric]:
     yield from (chosen, dropped, pins)
 
 
-def _edge(counters: Mapping[str, int]) -> Iterator[Metric]:
-    for name, count in counters.items():
-        words = name.replace("_", " ")
-        yield CounterMetricFamily(f"sipbalancer_edge_{name}", f"{EDGE_HELP}{words}.", value=count)
+def _edge(page: Page) -> Iterator[Metric]:
+    for name, count in page.edge.items():
+        title, help_text = f"sipbalancer_edge_{name}", f"{EDGE_HELP}{name.replace('_', ' ')}."
+        if isinstance(count, int):
+            yield CounterMetricFamily(title, help_text, value=count)
+        else:
+            by_error = CounterMetricFamily(title, help_text, labels=["error"])
+            _spread(by_error, [], count)
+            yield by_error
+    drops = CounterMetricFamily(
+        "sipbalancer_edge_kernel_drops",
+        f"{EDGE_HELP}dropped by the kernel before we could read them.",
+        labels=["virtual"],
+    )
+    _spread(drops, [], page.kernel_drops)
+    yield drops
 
 
 def _process(page: Page) -> Iterator[Metric]:

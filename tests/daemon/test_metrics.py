@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
@@ -59,7 +60,8 @@ SERVICE = ServiceSnapshot(
 
 def page(*services: ServiceSnapshot) -> Page:
     snapshot = Snapshot(now=100.0, started=0.0, services=services or (SERVICE,), reloads={"ok": 1, "failed": 2})
-    return Page(snapshot, edge={"received": 9, "kernel_drops": 0}, loop_lag=0.004, log_lost=0)
+    edge: dict[str, int | Mapping[str, int]] = {"received": 9, "empty": 0, "send_errors": {"EPERM": 4}}
+    return Page(snapshot, edge, kernel_drops={VIRTUAL: 5}, loop_lag=0.004, log_lost=0)
 
 
 def samples(shown: Page) -> dict[tuple[str, frozenset[str]], float]:
@@ -96,7 +98,9 @@ def test_every_name_of_the_interface_with_its_labels() -> None:
         ("sipbalancer_config_reloads_total", "failed"): 2,
         ("sipbalancer_build_info", __version__): 1,
         ("sipbalancer_edge_received_total",): 9,
-        ("sipbalancer_edge_kernel_drops_total",): 0,
+        ("sipbalancer_edge_empty_total",): 0,
+        ("sipbalancer_edge_send_errors_total", "EPERM"): 4,
+        ("sipbalancer_edge_kernel_drops_total", VIRTUAL): 5,
         ("sipbalancer_loop_lag_seconds",): 0.004,
         ("sipbalancer_log_lines_lost_total",): 0,
     }

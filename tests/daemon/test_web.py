@@ -66,7 +66,7 @@ def free_address() -> str:
 
 
 def served(use: Callable[[aiohttp.ClientSession, WebServer], Awaitable[None]], address: str) -> None:
-    page = Page(snapshot(Verdict.UP), {"received": 1}, 0.0, 0)
+    page = Page(snapshot(Verdict.UP), {"received": 1}, {}, 0.0, 0)
 
     async def run() -> None:
         web = WebServer(lambda: page, lambda: ())

@@ -1,0 +1,30 @@
+"""`sipbalancer check FILE`: what the file means, then whether this host can serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sipbalancer.config.address import literal
+from sipbalancer.config.model import Config
+from sipbalancer.config.report import report
+from sipbalancer.daemon.file import read_config
+from sipbalancer.daemon.local_address import is_local
+
+
+def check(path: Path) -> str:
+    """The report; ConfigError with all errors of the file."""
+    parsed = read_config(path)
+    here = "".join(f"  {line}\n" for line in _of_this_host(parsed.config))
+    return report(parsed.config, parsed.warnings) + (f"\non this host\n{here}" if here else "")
+
+
+def _of_this_host(config: Config) -> Iterator[str]:
+    for service in config.virtual:
+        if literal(service.host) is None:
+            yield f"WARNING: virtual {service.key}: a name; its address is looked up when the balancer starts"
+        elif not is_local(service.host):
+            yield (
+                f"WARNING: virtual {service.key}: {service.host} IS NOT ON THIS HOST. run binds it all the same"
+                " (IP_FREEBIND), but nothing arrives until it is added to an interface"
+            )

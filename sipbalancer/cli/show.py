@@ -1,0 +1,134 @@
+"""How `status` and `where` look on a terminal: rich tables from the admin socket's JSON.
+
+Reason phrases and Contacts come from the network: `plain` takes what a terminal would obey out of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+WIDTH_OF_A_PIPE = 160
+"""Columns where no terminal says how many: nothing is cut in a file or a pipe."""
+
+COLOURS = {"up": "green", "starting": "yellow", "draining": "cyan", "overloaded": "magenta", "down": "bold red"}
+
+Document = Mapping[str, Any]
+
+
+def console() -> Console:
+    """Standard output, with room in a pipe."""
+    made = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return (
+        made
+        if made.is_terminal
+        else Console(highlight=False, markup=False, emoji=False, width=WIDTH_OF_A_PIPE, no_color=True)
+    )
+
+
+def plain(value: object) -> str:
+    """As text of one line, without control characters."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(value))
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units: `3d 4h`, `12m 5s`, `8s`."""
+    left = max(0, int(seconds))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (parts and len(parts) < 2):
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2]) or "0s"
+
+
+def status_view(document: Document) -> RenderableType:
+    """Notes first and loudly, then a table per service."""
+    notes = [*document["notes"], *(note for service in document["services"] for note in service["notes"])]
+    shown: list[RenderableType] = [Text(f"! {plain(note)}", style="bold yellow") for note in notes]
+    shown += [_service(service, float(document["now"])) for service in document["services"]]
+    shown.append(_footer(document))
+    return Group(*shown)
+
+
+def _footer(document: Document) -> Text:
+    up_for = span(float(document["now"]) - float(document["started"]))
+    failed = int(document["reloads"].get("failed", 0))
+    text = f"sipbalancer {plain(document['version'])} on {plain(document['file'])}, running for {up_for}"
+    if failed:
+        return Text(f"{text}; {failed} reload{'s' if failed > 1 else ''} failed: see the log", style="bold yellow")
+    return Text(text, style="dim")
+
+
+def _service(service: Document, now: float) -> Table:
+    pins = service["pins"]
+    title = f"{plain(service['virtual'])}  {plain(service['scheduler'])}  " + "  ".join(
+        f"{plain(kind)} pins {count}" for kind, count in pins.items()
+    )
+    table = Table(title=title, title_justify="left", title_style="bold", expand=False)
+    table.add_column("server", overflow="fold", min_width=15)
+    table.add_column("verdict", no_wrap=True, min_width=8)
+    table.add_column("reason", overflow="fold", min_width=8)
+    for heading in ("since", "latency", "weight", "calls", "registered", "requests/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for server in service["servers"]:
+        table.add_row(*_row(server, now))
+    return table
+
+
+def _row(server: Document, now: float) -> Iterable[Text]:
+    verdict = str(server["verdict"])
+    yield _name(server)
+    yield Text(plain(verdict), style=COLOURS.get(verdict, ""))
+    yield Text(plain(server["reason"]))
+    yield Text(span(now - float(server["since"])))
+    yield Text(f"{float(server['latency']) * 1000:.1f} ms" if server["latency"] else "-")
+    for field in ("weight", "calls", "registrations"):
+        yield Text(str(server[field]))
+    yield Text(f"{float(server['requests_per_second']):.1f}")
+
+
+def _name(server: Document) -> Text:
+    name, key = plain(server["name"]), plain(server["server"])
+    text = Text(name if name == key else f"{name} ({key})")
+    if server["fallback"]:
+        text.append(" fallback", style="dim")
+    if server["drained"]:
+        text.append(" drained", style="cyan")
+    return text
+
+
+def where_view(aor: str, entries: Sequence[Document]) -> RenderableType:
+    """One table; a line that says so when nobody knows the AoR."""
+    if not entries:
+        return Text(f"{plain(aor)}: no registration is known")
+    table = Table("virtual", "server", "Contact", "client", "expires in", title=plain(aor), title_justify="left")
+    for entry in entries:
+        # A pin without Contact: the server keeps the Path, or the balancer lost its state.
+        contacts = entry["contacts"] or [{"uri": "-", "client": "-", "expires": entry["expires"]}]
+        for contact in contacts:
+            table.add_row(
+                *(Text(plain(cell)) for cell in (entry["virtual"], entry["server"], contact["uri"], contact["client"])),
+                Text(span(float(contact["expires"]))),
+            )
+    return table
+
+
+def change_text(result: Document) -> str:
+    """What `drain` and `enable` did, and when the server may be stopped."""
+    lines = [
+        f"{plain(each['server'])}: {plain(each['old'])} -> {plain(each['new'])} ({plain(each['reason'])})"
+        for each in result["transitions"]
+    ]
+    lines = lines or ["nothing changed: it was so already"]
+    lines += [
+        f"{plain(each['server'])}: {each['calls']} calls and {each['registrations']} registrations are still on it"
+        for each in result.get("left", ())
+    ]
+    if result.get("left"):
+        lines.append("registrations leave with their next refresh; it may be stopped when it has no calls")
+    return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""What the admin socket can be asked: a table of commands over the running balancer.
+
+Each takes the request's object and gives plain JSON values; AdminError is the operator's answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from difflib import get_close_matches
+from typing import Protocol
+
+from sipbalancer.daemon.admin import Request
+from sipbalancer.daemon.status import Document, where_document
+from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
+from sipbalancer.director.verdict import Transition
+from sipbalancer.errors import AdminError, SipBalancerError
+
+
+class Commanded(Protocol):
+    """What the commands need of the running balancer."""
+
+    def document(self) -> Document: ...
+
+    def snapshot(self) -> Snapshot: ...
+
+    def where(self, aor: str) -> tuple[WhereSnapshot, ...]: ...
+
+    def drain(self, server: str) -> tuple[Transition, ...]: ...
+
+    def enable(self, server: str) -> tuple[Transition, ...]: ...
+
+    async def reload(self) -> tuple[str, ...]: ...
+
+
+class Commands:
+    """`obey` is what the admin server calls."""
+
+    def __init__(self, balancer: Commanded) -> None:
+        self._balancer = balancer
+        self._table: dict[str, Callable[[Request], Awaitable[object]]] = {
+            "status": self._status,
+            "where": self._where,
+            "drain": self._drain,
+            "enable": self._enable,
+            "reload": self._reload,
+        }
+
+    async def obey(self, request: Request) -> object:
+        command = request.get("command")
+        if not isinstance(command, str) or command not in self._table:
+            raise AdminError(self._unknown(command))
+        return await self._table[command](request)
+
+    def _unknown(self, command: object) -> str:
+        words = ", ".join(self._table)
+        near = get_close_matches(str(command)[:40], self._table, 1)
+        return f"unknown command: {'did you mean ' + near[0] if near else 'use one of ' + words}"
+
+    async def _status(self, request: Request) -> object:
+        return self._balancer.document()
+
+    async def _where(self, request: Request) -> object:
+        return where_document(self._balancer.where(_text(request, "aor", "sip:100@pbx.example.com")))
+
+    async def _drain(self, request: Request) -> object:
+        transitions = self._balancer.drain(_text(request, "server", "192.0.2.1:5060"))
+        return {**_transitions(transitions), "left": list(self._left({each.server for each in transitions}))}
+
+    async def _enable(self, request: Request) -> object:
+        return _transitions(self._balancer.enable(_text(request, "server", "192.0.2.1:5060")))
+
+    async def _reload(self, request: Request) -> object:
+        try:
+            return {"changes": list(await self._balancer.reload())}
+        except SipBalancerError as error:
+            raise AdminError(str(error)) from error
+
+    def _left(self, servers: set[str]) -> Iterable[Document]:
+        """What is still on these servers, over all services."""
+        snapshot = self._balancer.snapshot()
+        for key in sorted(servers):
+            found = [each for service in snapshot.services for each in service.servers if each.key == key]
+            yield {
+                "server": key,
+                "calls": sum(each.calls for each in found),
+                "registrations": sum(each.registrations for each in found),
+            }
+
+
+def _text(request: Request, field: str, example: str) -> str:
+    value = request.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise AdminError(f"{field} is missing: give it as text, such as {example}")
+    return value.strip()
+
+
+def _transitions(transitions: Iterable[Transition]) -> Document:
+    return {"transitions": [each._asdict() for each in transitions]}

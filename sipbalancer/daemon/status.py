@@ -1,0 +1,74 @@
+"""What `sipbalancer status` and `where` are given: snapshots as plain JSON values.
+
+The names are an interface (`--json`): scripts are built on them. Times are seconds since the epoch, spans seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sipbalancer import __version__
+from sipbalancer.daemon.rates import Rates
+from sipbalancer.director.snapshot import ServerSnapshot, ServiceSnapshot, Snapshot, WhereSnapshot
+
+Document = dict[str, object]
+
+
+def status_document(snapshot: Snapshot, rates: Rates, path: str, notes: Iterable[str]) -> Document:
+    """The whole; `path` is the file it runs on, `notes` what the operator must know of the process itself."""
+    return {
+        "version": __version__,
+        "file": path,
+        "now": snapshot.now,
+        "started": snapshot.started,
+        "reloads": dict(snapshot.reloads),
+        "notes": list(notes),
+        "services": [_service(service, rates) for service in snapshot.services],
+    }
+
+
+def _service(service: ServiceSnapshot, rates: Rates) -> Document:
+    return {
+        "virtual": service.key,
+        "scheduler": service.scheduler,
+        "notes": list(service.notes),
+        "chosen": dict(service.chosen),
+        "dropped": dict(service.dropped),
+        "pins": dict(service.pins),
+        "servers": [_server(server, rates.per_second(service.key, server.key)) for server in service.servers],
+    }
+
+
+def _server(server: ServerSnapshot, per_second: float) -> Document:
+    return {
+        "name": server.name,
+        "server": server.key,
+        "verdict": server.verdict.value,
+        "reason": server.reason,
+        "since": server.since,
+        "latency": server.latency,
+        "weight": server.weight,
+        "fallback": server.fallback,
+        "drained": server.drained,
+        "calls": server.calls,
+        "registrations": server.registrations,
+        "transactions": server.transactions,
+        "requests_per_second": round(per_second, 2),
+        "requests": dict(server.requests),
+        "responses": dict(server.responses),
+        "probes": dict(server.probes),
+    }
+
+
+def where_document(found: Iterable[WhereSnapshot]) -> list[Document]:
+    """One entry per virtual service that knows the AoR."""
+    return [
+        {
+            "aor": where.aor,
+            "virtual": where.virtual,
+            "server": where.server,
+            "expires": where.expires,
+            "contacts": [contact._asdict() for contact in where.contacts],
+        }
+        for where in found
+    ]

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from sipbalancer.daemon.commands import Commands
+from sipbalancer.daemon.status import Document
+from sipbalancer.director.snapshot import ServerSnapshot, ServiceSnapshot, Snapshot, WhereSnapshot
+from sipbalancer.director.verdict import Transition, Verdict
+from sipbalancer.errors import AdminError, ConfigError, Finding
+
+ONE, TWO = "192.0.2.1:5060", "192.0.2.2:5060"
+
+
+def server(key: str, calls: int, registrations: int) -> ServerSnapshot:
+    return ServerSnapshot(
+        key, key, Verdict.UP, "", 0.0, 0.0, 1, False, False, calls, registrations, 0, {}, {}, {}, (), 0.0
+    )
+
+
+class FakeBalancer:
+    """Remembers what it was told; two services share server ONE."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.broken = False
+
+    def document(self) -> Document:
+        return {"services": []}
+
+    def snapshot(self) -> Snapshot:
+        services = (
+            ServiceSnapshot("v1", "rr", (server(ONE, 3, 10), server(TWO, 9, 9)), {}, {}, {}, ()),
+            ServiceSnapshot("v2", "rr", (server(ONE, 1, 5),), {}, {}, {}, ()),
+        )
+        return Snapshot(0.0, 0.0, services, {})
+
+    def where(self, aor: str) -> tuple[WhereSnapshot, ...]:
+        self.told.append(("where", aor))
+        return (WhereSnapshot(aor, "v1", ONE, (), 5.0),)
+
+    def drain(self, server: str) -> tuple[Transition, ...]:
+        self.told.append(("drain", server))
+        return (Transition(ONE, Verdict.UP, Verdict.DRAINING, "drained by the operator", 1.0),)
+
+    def enable(self, server: str) -> tuple[Transition, ...]:
+        raise AdminError(f"no server {server}")
+
+    async def reload(self) -> tuple[str, ...]:
+        if self.broken:
+            raise ConfigError((Finding("f", 1, "a", "b"), Finding("f", 2, "c", "d")))
+        return ("+ virtual x",)
+
+
+def obey(balancer: FakeBalancer, **request: object) -> object:
+    return json.loads(json.dumps(asyncio.run(Commands(balancer).obey(request))))
+
+
+def test_status_and_where() -> None:
+    balancer = FakeBalancer()
+    assert obey(balancer, command="status") == {"services": []}
+    assert obey(balancer, command="where", aor=" sip:1@x ") == [
+        {"aor": "sip:1@x", "virtual": "v1", "server": ONE, "expires": 5.0, "contacts": []}
+    ]
+    assert balancer.told == [("where", "sip:1@x")]
+
+
+def test_drain_says_what_is_left_over_all_services() -> None:
+    assert obey(FakeBalancer(), command="drain", server=ONE) == {
+        "transitions": [
+            {"server": ONE, "old": "up", "new": "draining", "reason": "drained by the operator", "at": 1.0}
+        ],
+        "left": [{"server": ONE, "calls": 4, "registrations": 15}],
+    }
+
+
+def test_the_balancers_refusal_is_the_answer() -> None:
+    with pytest.raises(AdminError, match="no server 192.0.2.9"):
+        obey(FakeBalancer(), command="enable", server="192.0.2.9")
+
+
+def test_reload_answers_the_difference_or_all_errors() -> None:
+    balancer = FakeBalancer()
+    assert obey(balancer, command="reload") == {"changes": ["+ virtual x"]}
+    balancer.broken = True
+    with pytest.raises(AdminError, match="f:1: a: b\nf:2: c: d"):
+        obey(balancer, command="reload")
+
+
+@pytest.mark.parametrize(
+    ("request_", "advice"),
+    [
+        ({}, "use one of status, where, drain, enable, reload"),
+        ({"command": "stauts"}, "did you mean status"),
+        ({"command": ["status"]}, "unknown command"),
+        ({"command": "drain"}, "server is missing: give it as text, such as 192.0.2.1:5060"),
+        ({"command": "drain", "server": 5}, "server is missing"),
+        ({"command": "where", "aor": "  "}, "aor is missing"),
+    ],
+)
+def test_a_bad_request_says_what_to_write(request_: dict[str, object], advice: str) -> None:
+    with pytest.raises(AdminError, match=advice):
+        asyncio.run(Commands(FakeBalancer()).obey(request_))
