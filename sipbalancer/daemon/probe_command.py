@@ -75,5 +75,12 @@ def command_words(command: str, perl: bool) -> tuple[str, ...]:
 
     `external-perl` is Perl text that ldirectord runs inside itself; here it is run by perl.
     """
-    words = (command,) if os.path.exists(command) else tuple(shlex.split(command)) or (command,)
+    words = (command,) if os.path.exists(command) else _split(command)
     return ("perl", *words) if perl else words
+
+
+def _split(command: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command)) or (command,)
+    except ValueError:
+        return (command,)

@@ -14,6 +14,7 @@ import asyncio
 import errno
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -65,18 +66,30 @@ class ProbeSocket(DatagramClient):
 async def connect(server: tuple[str, int], source: str) -> ProbeSocket:
     """A connected socket on a free port: of `source` while that is on this host, else of the kernel's choice.
 
-    Raises OSError. asyncio-dgram's own `connect` cannot choose the source address.
+    Raises OSError. asyncio-dgram's own `connect` cannot choose the source address; and the socket is connected before
+    the loop gets it, because uvloop forgets its transport unclosed when a `connect` of its own fails.
     """
     received: asyncio.Queue[Any] = asyncio.Queue()
     errors: asyncio.Queue[Any] = asyncio.Queue()
     drained = asyncio.Event()
-    same_family = (":" in source) == (":" in server[0])
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Waking(received, errors, drained),
-        local_addr=(source, 0) if source and same_family and is_local(source) else None,
-        remote_addr=server,
+        lambda: _Waking(received, errors, drained), sock=_connected(server, source)
     )
-    return ProbeSocket(transport, received, errors, drained)  # type: ignore[arg-type]  # the stub says protocol, the code transport
+    return ProbeSocket(transport, received, errors, drained)  # type: ignore[arg-type]  # the stub says protocol
+
+
+def _connected(server: tuple[str, int], source: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    try:
+        if source and (":" in source) == (":" in server[0]) and is_local(source):
+            sock.bind((source, 0))
+        sock.connect(server)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class Question(NamedTuple):

@@ -7,8 +7,6 @@ One task per (server, check), however many services share them. Each probe is co
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import re
 import secrets
 import time
@@ -17,18 +15,13 @@ from dataclasses import dataclass
 
 from sipbalancer.config.model import CheckConfig, CheckType, RealServerConfig, VirtualServiceConfig
 from sipbalancer.daemon import probe_ping, probe_sip
+from sipbalancer.daemon.log import LOGGER
+from sipbalancer.daemon.pace import Pace
 from sipbalancer.daemon.probe_command import Commands, command_words
 from sipbalancer.daemon.probe_sip import Question, Timers
 from sipbalancer.director.health import check_of
 from sipbalancer.director.verdict import ProbeOutcome, ProbeResult
 
-logger = logging.getLogger(__name__)
-
-FIRST_WITHIN = 1.0
-"""Seconds: the first probe of a server comes this soon, whatever its interval; nothing may go there before."""
-JITTER = 0.1
-"""Of the interval: how far a probe may lie from its place, so that balancers do not fall into step."""
-SHORTEST_INTERVAL = 0.01
 UNPROBED = frozenset({CheckType.ON, CheckType.OFF})
 
 
@@ -139,24 +132,12 @@ class Prober:
         task.cancel()
 
     async def _keep_probing(self, target: ProbeTarget) -> None:
-        """At a true period: the n-th probe lies at begin + n intervals, however long the probes took.
-
-        A probe that outlasts its interval makes the next ones fall out; they never pile up.
-        """
-        interval = max(target.check.checkinterval, SHORTEST_INTERVAL)
+        pace = Pace(target.check.checkinterval, self._fraction, self._clock, self._wait)
         turns = Turns(target.check.mixed_connects)
-        begun = self._clock()
-        await self._until(begun + self._fraction() * min(interval, FIRST_WITHIN))
-        await self._probe(target, turns)
-        begun += self._fraction() * interval
-        number = 0
+        await pace.first()
         while True:
-            number = max(number + 1, math.ceil((self._clock() - begun) / interval))
-            await self._until(begun + (number + JITTER * (self._fraction() - 0.5)) * interval)
             await self._probe(target, turns)
-
-    async def _until(self, moment: float) -> None:
-        await self._wait(max(0.0, moment - self._clock()))
+            await pace.next()
 
     def _fraction(self) -> float:
         """Random, in [0, 1)."""
@@ -167,12 +148,12 @@ class Prober:
         try:
             outcome = await self._ask(target, turns)
         except Exception as fault:
-            logger.exception("probe of %s failed inside sipbalancer", target.key)
+            LOGGER.exception("probe failed inside sipbalancer", extra={"fields": {"server": target.key}})
             outcome = ProbeOutcome(ProbeResult.ERROR, f"probe failed inside sipbalancer: {fault!r}")
         try:
             self._report(target, outcome)
         except Exception:
-            logger.exception("outcome of the probe of %s was not taken", target.key)
+            LOGGER.exception("probe outcome was not taken", extra={"fields": {"server": target.key}})
 
     async def _ask(self, target: ProbeTarget, turns: Turns) -> ProbeOutcome:
         check = target.check
