@@ -1,7 +1,8 @@
 """A request from a server: which client flow it goes to (design 4.3). Only reads.
 
-First our token in a leading Route; Asterisk loses it where it dials Contacts or sends a MESSAGE, so else the binding whose
-Contact is the Request-URI; else, where the host is ours, the binding with that Contact user, then the AoR of that user.
+First our token in a leading Route; Asterisk loses it where it dials Contacts or sends a MESSAGE, so else the binding
+whose Contact is the Request-URI; else, where the host is ours, the binding with that Contact user, then the AoR of
+that user.
 """
 
 from __future__ import annotations

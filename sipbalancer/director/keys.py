@@ -1,7 +1,7 @@
 """Keyed hashes under the persistent secret: branches, pin keys, To tags of our own.
 
-A prebuilt blake2b base is copied per hash (0.4 us; hmac costs six times that). All of them agree between workers and over a
-restart, which Python's own `hash` does not; strangers cannot compute them, so nobody can aim for a collision.
+A prebuilt blake2b base is copied per hash (0.4 us; hmac costs six times that). All of them agree between workers and
+over a restart, which Python's own `hash` does not; strangers cannot compute them, so nobody can aim for a collision.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Keys:
         self._server = blake2b(key=secret[:64], digest_size=3, person=b"server")
 
     def transaction(self, sent_by: bytes, branch: bytes, call_id: bytes, cseq: bytes, address: bytes) -> bytes:
-        """The key of a client's transaction (RFC 3261 17.2.3, 16.11): 12 characters, the same for CANCEL and non-2xx ACK."""
+        """The key of a transaction (RFC 3261 17.2.3, 16.11): 12 characters, the same for CANCEL and non-2xx ACK."""
         hashing = self._branch.copy()
         hashing.update(b"\0".join((branch, sent_by, call_id, cseq, address)))
         return b2a_base64(hashing.digest(), newline=False).translate(_TO_TOKEN)

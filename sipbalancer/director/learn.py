@@ -162,7 +162,7 @@ def _asked(transaction: Transaction | None) -> list[Contact]:
 
 
 def _rewritten(service: VirtualService, asked: Contact, listed: list[Contact], client: Flow) -> Contact | None:
-    """The listed Contact that stands for the one asked for, where the server put an address of its own choice into it."""
+    """The listed Contact that stands for the one asked for, where the server put another address into it."""
     user = contact_uri(asked.uri)
     if user is None:
         return None

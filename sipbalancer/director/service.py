@@ -1,7 +1,7 @@
 """Running state beside its configuration: what the director knows of a virtual service and of each of its servers.
 
-`VirtualServiceConfig` is what the operator asked for; `VirtualService` is what runs. Server lists that traffic reads are
-tuples, published whole by `publish`; nothing edits them in place.
+`VirtualServiceConfig` is what the operator asked for; `VirtualService` is what runs. Server lists that traffic reads
+are tuples, published whole by `publish`; nothing edits them in place.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Transactions in progress, and the memory of those that ended (RFC 3261 17, 16.11).
 
 A request makes a record that lives until its final response: 32 s, an INVITE 200 s and 200 s more after each
-provisional (Timer C). Then only the choice stays, for 32 s and a little, so that repeats, ACK and what comes late find the same
-server (invariant 3). No clock here; every dict is bounded; expiry looks only at what is due.
+provisional (Timer C). Then only the choice stays, for 32 s and a little, so that repeats, ACK and what comes late find
+the same server (invariant 3). No clock here; every dict is bounded; expiry looks only at what is due.
 """
 
 from __future__ import annotations

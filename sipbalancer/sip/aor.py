@@ -1,4 +1,4 @@
-"""The address of record a choice is pinned by: user and host of From or To, in one spelling (RFC 3261 10.3, design 4.2).
+"""The address of record a choice is pinned by: user and host of From or To, in one spelling (RFC 3261 10.3).
 
 The user is unescaped, the host lower-case; scheme, port and parameters go; every name of ours counts as one, so
 `sip:1001@pbx.example.com` and `sip:1001@192.0.2.1` are the same phone.

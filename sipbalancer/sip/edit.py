@@ -1,4 +1,4 @@
-"""Bytes to bytes: what a proxy owns of a message is cut in or out; every other byte, order and case stays (invariant 2).
+"""Bytes to bytes: what a proxy owns of a message is cut in or out; every other byte, order and case stays.
 
 Places come from `scan`; nothing here reads a header again, but for the one check that `path` is not doubled.
 """
@@ -58,7 +58,7 @@ def forward_request(
 
 
 def cut_routes(routes: tuple[RouteElement, ...], count: int) -> list[Edit]:
-    """The edits that remove the first `count` Route elements (16.4, 16.6 step 6): whole lines where a line is used up."""
+    """The edits that remove the first `count` Route elements (16.4, 16.6 step 6), whole lines where one is used up."""
     edits: list[Edit] = []
     for _, start, end in routes[:count]:
         while edits and edits[-1][0] >= start:

@@ -110,7 +110,7 @@ def _after_display_name(value: bytes) -> int:
 
 
 def split_values(value: bytes) -> list[tuple[int, int]]:
-    """(start, end) of each comma-separated element of a header value (7.3.1), white space trimmed; quotes and <> hold."""
+    """(start, end) of each comma-separated element of a header value (7.3.1), trimmed; quotes and <> hold."""
     spans: list[tuple[int, int]] = []
     start, quoted, angle, at = 0, False, False, 0
     while at < len(value):
