@@ -1,9 +1,8 @@
-"""The Dockerfile as one shell script: its steps, in one tree, for a machine without a container engine.
+"""The Dockerfile as two shell scripts, for a machine without a container engine.
 
-    python3 tests/bare/dockerfile.py Dockerfile | bash -eu
-
-Stages share the tree, so `COPY --from` has nothing to do. After the steps the image's user starts the image's
-command on a file of two lines, the HEALTHCHECK is asked until it agrees, and SIGTERM must end it with status 0.
+python3 tests/bare/dockerfile.py build Dockerfile    its steps; stages share one tree, so `COPY --from` does nothing
+python3 tests/bare/dockerfile.py start Dockerfile    the image's command, as the image's user, on a small file:
+                                                     the HEALTHCHECK must agree, SIGTERM must end it with status 0
 """
 
 from __future__ import annotations
@@ -48,24 +47,29 @@ def step(word: str, rest: str) -> str:
     return shell.get(word, f": {word}")
 
 
-def script(text: str) -> str:
+def build(text: str) -> str:
+    return "\n".join(["CONTEXT=$PWD", *(step(word, rest) for word, rest in instructions(text)), ""])
+
+
+def start(text: str) -> str:
     found = list(instructions(text))
     last = dict(found)
-    steps = "\n".join(step(word, rest) for word, rest in found)
+    settings = "\n".join(step(word, rest) for word, rest in found if word == "ENV")
     as_user = f"setpriv --reuid {last['USER']} --regid {last['USER']} --clear-groups --no-new-privs --bounding-set=-all"
-    command = join(words(last["ENTRYPOINT"]) + words(last["CMD"]))
-    healthy = join(words(last["HEALTHCHECK"]))
-    return f"""CONTEXT=$PWD
-{steps}
-mkdir -p {Path(CONFIG_PATH).parent}; printf %s {quote(CONFIG)} >{CONFIG_PATH}; chmod 755 {Path(CONFIG_PATH).parent}
+    entry = words(last["ENTRYPOINT"])
+    healthy = f"{as_user} {join(words(last['HEALTHCHECK']))}"
+    return f"""{settings}
+mkdir -p {Path(CONFIG_PATH).parent}; printf %s {quote(CONFIG)} >{CONFIG_PATH}
+install -d -o {last["USER"]} -g {last["USER"]} /run/sipbalancer
 cd /
-{as_user} {command} & pid=$!
-for attempt in $(seq 50); do {as_user} {healthy} 2>/dev/null && break; sleep 0.2; done
-{as_user} {healthy}
-{as_user} {words(last["ENTRYPOINT"])[0]} status
+{as_user} {join(entry + words(last["CMD"]))} & pid=$!
+for attempt in $(seq 50); do {healthy} 2>/dev/null && break; sleep 0.2; done
+{healthy}
+{as_user} {join(entry)} status
 kill -TERM $pid; wait $pid
 """
 
 
 if __name__ == "__main__":
-    sys.stdout.write(script(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    script = {"build": build, "start": start}[sys.argv[1]]
+    sys.stdout.write(script(Path(sys.argv[2]).read_text(encoding="utf-8")))

@@ -47,7 +47,7 @@ hand_on() {
     cp -L /etc/resolv.conf /etc/hosts "$TREE/etc/"
     [ ! -e /etc/pip.conf ] || cp -L /etc/pip.conf "$TREE/etc/"
     cp -L "${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}" "$TREE$CA"
-    mkdir -p "$TREE/src"
+    mkdir -p "$TREE/repo"
 }
 
 environment() {
@@ -56,13 +56,18 @@ environment() {
     printf '%s\n' "PIP_CERT=$CA" "SSL_CERT_FILE=$CA"
 }
 
-# inside SCRIPT [ARGUMENT]...: bash runs SCRIPT in the tree, as on a machine of its own.
+# inside NETWORK SCRIPT [ARGUMENT]...: bash runs SCRIPT in the tree, as on a machine of its own.
+# NETWORK: shared, or alone (only its own loopback).
 inside() {
-    local settings
+    local settings network=
+    [ "$1" = shared ] || network=--net
+    shift
     mapfile -t settings < <(environment)
-    TREE=$TREE REPO=$REPO unshare --mount --pid --fork --kill-child --propagation private bash -c '
+    # shellcheck disable=SC2086  # none or one option
+    TREE=$TREE REPO=$REPO NETWORK=$network unshare $network --mount --pid --fork --kill-child --propagation private bash -c '
         set -e
-        mount --bind "$REPO" "$TREE/src" && mount -o remount,bind,ro "$TREE/src"
+        [ -z "$NETWORK" ] || ip link set lo up
+        mount --bind "$REPO" "$TREE/repo" && mount -o remount,bind,ro "$TREE/repo"
         mount -t proc proc "$TREE/proc"
         mount -t sysfs sysfs "$TREE/sys"
         mount --rbind /dev "$TREE/dev"
@@ -73,7 +78,7 @@ inside() {
 
 prove_commands() {
     [ $# -gt 0 ] || set -- "make demo" "make test"
-    inside 'git -c safe.directory="*" clone -q /src /root/sipbalancer
+    inside shared 'git -c safe.directory="*" clone -q /repo /root/sipbalancer
         cd /root/sipbalancer
         for command; do
             echo "prove: \$ $command" >&2
@@ -85,12 +90,14 @@ prove_commands() {
 
 # The base image is Debian with its own Python and pip: python3-venv gives the tree the same.
 prove_docker() {
-    inside 'apt-get -qq update && apt-get -qq -y install --no-install-recommends python3-venv >/dev/null 2>&1
-        git -c safe.directory="*" clone -q /src /root/sipbalancer
+    inside shared 'apt-get -qq update
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends python3-venv >/dev/null
+        git -c safe.directory="*" clone -q /repo /root/sipbalancer
         cd /root/sipbalancer
-        python3 tests/bare/dockerfile.py Dockerfile >/root/steps.sh
-        cat /root/steps.sh
-        bash -euxo pipefail /root/steps.sh' docker
+        python3 tests/bare/dockerfile.py build Dockerfile >/root/build.sh
+        python3 tests/bare/dockerfile.py start Dockerfile >/root/start.sh
+        bash -euxo pipefail /root/build.sh' docker
+    inside alone 'bash -euxo pipefail /root/start.sh' docker
 }
 
 make_bare
