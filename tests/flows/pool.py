@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-from balancer import VIP, Balancer, config_of
-
 from sipbalancer.demo.lab import Lab
 from sipbalancer.demo.message import Address
 from sipbalancer.demo.phone import Phone
 from sipbalancer.demo.server import EmbeddedServer
+from tests.flows.balancer import VIP, Balancer, config_of
 
 USERS = {str(number): f"secret{number}" for number in range(1001, 1061)}
 SERVERS: list[Address] = [("10.0.0.11", 5060), ("10.0.0.12", 5060), ("10.0.0.13", 5060)]
@@ -35,7 +34,7 @@ class Pool:
     def phone(self, user: str, address: Address | None = None, says: Address | None = None, **words: object) -> Phone:
         """A phone at an address of its own, or behind NAT (`says` is what it believes its address is)."""
         self._phones += 1
-        address = address or ("10.1.0.%d" % self._phones, 5060)
+        address = address or (f"10.1.0.{self._phones}", 5060)
         phone = Phone(user, USERS[user], address, VIP, "10.0.0.1", Random(user), says=says, **words)  # type: ignore[arg-type]
         self.lab.add(address, phone)
         return phone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool import Pool
+from tests.flows.pool import Pool
 
 
 def test_a_call_to_echo_is_answered_and_hung_up_by_the_phone() -> None:

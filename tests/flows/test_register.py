@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pool import USERS, Pool
+from tests.flows.pool import USERS, Pool
 
 
 def test_each_phone_meets_exactly_one_challenge_and_the_spread_is_even() -> None:

@@ -1,8 +1,0 @@
-"""Ladders: phones, the director and servers in one memory and in virtual time."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
