@@ -77,7 +77,6 @@ class PinKind(IntEnum):
     """A call that is over but still pinned (32 s) for late copies: no call any more, so not in count(CALL)."""
     PERSISTENT = 4
     """A choice kept for `persistent` seconds by another key than the AoR: counts as no registration."""
-    """A call that is over but still pinned (32 s) for late copies: no call any more, so not in count(CALL)."""
 
 
 class PinTable:
