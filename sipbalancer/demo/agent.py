@@ -222,6 +222,8 @@ class UserAgent(Endpoint):
             self._end(call, Ending.CANCELLED if call.cancelling else Ending.UNANSWERED, now)
             return
         call.heard = max(call.heard, response.status)
+        if response.status > 100 and not call.rang:
+            call.rang = now
         call.server = response.get("Server") or response.get("User-Agent") or call.server
         if response.status < 200:
             self._call_proceeds(call, response.status, now)
@@ -248,11 +250,11 @@ class UserAgent(Endpoint):
         again = self._ack(call, dialog, response)
         if call.dialog is not None and dialog.remote_tag != call.dialog.remote_tag and not again:
             self.doubles += 1
-            self._farewell(dialog, now)
+            self.ask(dialog.request("BYE", self.via()), now, _unheeded, dialog)
         elif first and call.live and not call.cancelling:
             self._now_talking(call, now)
         elif first:  # the 2xx crossed our CANCEL (9.1), or came after we gave up
-            self._farewell(dialog, now)
+            self._bye(call, now)
             self._end(call, Ending.CANCELLED, now)
 
     def _ack(self, call: Call, dialog: Dialog, response: Message) -> bool:
@@ -290,11 +292,12 @@ class UserAgent(Endpoint):
         self.calls.pop(call.key, None)
 
     def _bye(self, call: Call, now: float) -> None:
-        if call.dialog is not None:
-            self._farewell(call.dialog, now)
+        def answered(response: Message | None, at: float) -> None:
+            call.bye = response.status if response is not None else 0
 
-    def _farewell(self, dialog: Dialog, now: float) -> None:
-        self.ask(dialog.request("BYE", self.via()), now, _unheeded, dialog)
+        if call.dialog is not None:
+            call.bye = 0
+            self.ask(call.dialog.request("BYE", self.via()), now, answered, call.dialog)
 
     def _cancel(self, call: Call, now: float) -> None:
         """9.1: a CANCEL waits for a provisional response."""

@@ -104,6 +104,10 @@ class Call:
     """What the other side calls itself (Server or User-Agent)."""
     heard: int = 0
     """The highest response heard to the INVITE, provisional ones included."""
+    rang: float = 0.0
+    """When the first response above 100 that was no challenge came."""
+    bye: int | None = None
+    """None: we sent no BYE; 0: it has no answer (yet); else its final response."""
     dialog: Dialog | None = None
     bridged: Call | None = None
     """The other leg, in a server that connects two phones."""

@@ -34,8 +34,11 @@ class Registration:
     """Realm of the last challenge."""
     asked: int = 0
     """Refreshes begun, the first included; however many challenges each met."""
+    began: float = 0.0
+    """When the newest was first sent."""
     succeeded: int = 0
-    failed: int = 0
+    failures: list[tuple[float, int]] = field(default_factory=list)
+    """Of each failure, when it was first asked and the status; 0 is: nobody answered."""
     challenges: list[int] = field(default_factory=list)
     """Of each success, how many 401 came before it."""
     last_status: int = 0
@@ -240,13 +243,14 @@ class Phone(UserAgent):
         request = self._request("REGISTER", f"sip:{self.domain}", address, self._tag, self._seq, self._call_id)
         request.headers += [("Contact", self.contact()), ("Expires", str(expires)), ("User-Agent", self.product)]
         self.registration.asked += 1
+        self.registration.began = now
         asking = self.ask(request, now, lambda response, at: self._registered(response, at, now, expires, asking))
 
     def _registered(self, response: Message | None, now: float, began: float, expires: int, asking: Asking) -> None:
         state = self.registration
         status = state.last_status = response.status if response is not None else 0
         if response is None or status >= 300:
-            self._not_registered(response, now, expires)
+            self._not_registered(response, now, began, expires)
         elif status >= 200:
             state.succeeded += 1
             state.waits.append(now - began)
@@ -273,9 +277,9 @@ class Phone(UserAgent):
         alike = [item for item in contacts if user_of(uri_in(item)) == self.user]
         return next(iter(same + alike), "")
 
-    def _not_registered(self, response: Message | None, now: float, expires: int) -> None:
+    def _not_registered(self, response: Message | None, now: float, began: float, expires: int) -> None:
         state = self.registration
-        state.failed += 1
+        state.failures.append((began, state.last_status))
         state.registered = state.registered and now < state.until
         if self.keep and expires:
             asked = number(response.get("Retry-After").partition(";")[0].strip()) if response is not None else 0

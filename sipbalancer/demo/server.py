@@ -114,7 +114,7 @@ class EmbeddedServer(UserAgent):
             super().other_request(transaction, now)
 
     def _options(self, transaction: ServerTransaction, now: float) -> None:
-        """As Asterisk: 503 while it shuts down, 200 without a user, 404 for an unknown one; a phone must prove itself."""
+        """As Asterisk: 503 while it shuts down, 200 without a user, 404 for an unknown one; a phone is challenged."""
         request = transaction.request
         user = user_of(request.uri)
         if self.shutting_down:
