@@ -181,9 +181,9 @@ def _explain(arguments: Arguments) -> int:
 
 
 def _demo(arguments: Arguments) -> int:
-    from sipbalancer.demo import main as demo  # type: ignore[attr-defined]
+    from sipbalancer.demo.main import main as demo
 
-    return int(demo(arguments.rest))
+    return demo(arguments.rest)
 
 
 def _admin_path(arguments: Arguments) -> Path:

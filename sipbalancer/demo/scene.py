@@ -42,7 +42,7 @@ class Timeline:
     def of(cls, seconds: float, *, with_kill: bool) -> Timeline:
         """Spread over a demo of that length: talk, one third without one server, talk again, all hang up."""
         kill, back = (0.33 * seconds, 0.62 * seconds) if with_kill else (None, None)
-        return cls(REGISTER_WITHIN + 1.0, kill, back, seconds - 9.0, seconds - 2.0, seconds)
+        return cls(REGISTER_WITHIN + 1.0, kill, back, seconds - 7.5, seconds - 2.0, seconds)
 
 
 Sent = list[tuple[Phone, list[Datagram]]]

@@ -111,7 +111,7 @@ def summary(tally: Tally, seconds: float) -> RenderableType:
 
 
 def _remarks(tally: Tally) -> list[str]:
-    said = [f"retransmissions by the phones: {tally.retransmissions}; longest wait: {tally.longest_wait:.1f} s"]
+    said = [f"retransmissions by the phones: {tally.retransmissions}; longest wait: {_span(tally.longest_wait)}"]
     if tally.calls_cut:
         said.append("cut: the server that carried the call was killed, or had just been when it was asked")
     said += [f"lost: {count} calls: {why}" for why, count in tally.refusals.most_common()]
@@ -121,6 +121,10 @@ def _remarks(tally: Tally) -> list[str]:
         said.append(f"wrong: {tally.doubles} calls were answered by two servers")
     said.append("nothing was lost" if not tally.lost else "SOMETHING WAS LOST")
     return said
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1.0 else f"{seconds * 1000:.0f} ms"
 
 
 def console(*, plain: bool) -> Console:
