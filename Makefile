@@ -17,6 +17,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+DEBIAN := demo
 CODE = $(wildcard sipbalancer tests bench)
 # ip, nft and kamailio are there, and a plain user's PATH does not say so.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -27,6 +28,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 demo: .venv
 	@$(BIN)/sipbalancer demo $(ARGS)
 
+# One apt-get for all, before the venv.
+test bench check: DEBIAN := test
 test: dev programs
 	@$(BIN)/python -m pytest -W error $(ARGS)
 
@@ -54,7 +57,7 @@ FORCE:
 endif
 $(VENV)/.run: pyproject.toml requirements/build.txt requirements/run.txt
 	@[ -n "$(PYTHON)" ] || { echo "make: needs Python 3.11, 3.12 or 3.13 (Debian: apt-get install python3)" >&2; exit 1; }
-	@PYTHON=$(PYTHON) sh requirements/debian.sh venv
+	@PYTHON=$(PYTHON) sh requirements/debian.sh $(DEBIAN)
 	@echo "make: setting up $(VENV)" >&2
 	@[ -x $(BIN)/python ] && [ "$$(cat $(VENV)/.home 2>/dev/null)" = "$(CURDIR)" ] || $(PYTHON) -m venv --clear $(VENV)
 	@echo "$(CURDIR)" >$(VENV)/.home

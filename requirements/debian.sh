@@ -1,22 +1,27 @@
 #!/bin/sh
 # Install the Debian packages that a make target needs and this machine lacks.
 #
-#   sh requirements/debian.sh venv     what `python3 -m venv` needs
-#   sh requirements/debian.sh test     the real programs of the tests and of bench/
+#   sh requirements/debian.sh demo     what `python3 -m venv` needs
+#   sh requirements/debian.sh test     that, and the real programs of the tests and of bench/
 #
-# Root or passwordless sudo installs; anyone else is told the one line to run, and the target goes on with
-# what there is. PYTHON names the interpreter, as in the Makefile.
+# Root or passwordless sudo installs; anyone else is told the one line to run, and the target goes on with what
+# there is. Only without venv nothing goes on: exit status 1. PYTHON names the interpreter, as in the Makefile.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 PROGRAMS_test="sipp:sip-tester baresip:baresip-core promtool:prometheus kamailio:kamailio
     ip:iproute2 nft:nftables ps:procps"
 DAEMONS="prometheus prometheus-node-exporter kamailio nftables"
 
-missing_for_venv() {
-    "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+has_venv() {
+    "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null
+}
+
+missing_for_demo() {
+    has_venv || echo python3-venv
 }
 
 missing_for_test() {
+    missing_for_demo
     for pair in $PROGRAMS_test; do
         command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
     done
@@ -59,5 +64,6 @@ elif [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
     # shellcheck disable=SC2086  # a list of package names
     install_quietly $packages || echo "make: apt-get failed; run it yourself to see why: $by_hand" >&2
 else
-    echo "make: missing programs, going on without them; to have them:  sudo $by_hand" >&2
+    echo "make: some programs are missing; to have them:  sudo $by_hand" >&2
 fi
+has_venv || { echo "make: cannot go on without python3-venv" >&2; exit 1; }
