@@ -1,0 +1,63 @@
+"""Two Asterisks that keep their contacts in one database: a phone of one is called from the other, by its Path."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sipbalancer.demo.asterisk import CONTACTS_TABLE, Tree
+from tests.real.phone import Phone
+from tests.real.pool import DIRECT, Directory, Phones, Pool, instances, registered, stop_all
+from tests.real.programs import Balancer
+
+ADDRESSES = ("127.0.0.21", "127.0.0.22")
+SHARED_VIRTUAL = "127.0.0.20"
+
+
+@pytest.fixture
+def shared(asterisk: Tree, folder: Path) -> Iterator[Pool]:
+    if DIRECT:
+        pytest.skip("needs the balancer")
+    database = folder / "contacts.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(CONTACTS_TABLE)
+    servers = instances(asterisk, folder, ("b1", "b2"), ADDRESSES, SHARED_VIRTUAL, database)
+    balancer = Balancer(folder / "balancer", SHARED_VIRTUAL, ADDRESSES)
+    try:
+        balancer.start()
+        yield Pool(servers, (SHARED_VIRTUAL, 5060))
+    finally:
+        balancer.stop()
+        stop_all(servers)
+
+
+def test_a_phone_is_called_from_the_other_server_also_after_its_own_died(
+    shared: Pool, directory: Directory, folder: Path
+) -> None:
+    phones = Phones(directory, shared.target, folder)
+    try:
+        callee, caller = on_two_servers(phones)
+        answered(caller, callee)
+        shared.server(registered(callee)).kill()
+        answered(caller, callee)
+    finally:
+        phones.close()
+
+
+def on_two_servers(phones: Phones) -> tuple[Phone, Phone]:
+    first = phones.phone(private="192.168.1.50")
+    second = phones.phone()
+    assert {registered(first), registered(second)} == {"b1", "b2"}
+    return first, second
+
+
+def answered(caller: Phone, callee: Phone) -> None:
+    call = caller.call(callee.user.number)
+    call.wait_answer()
+    callee.calls.get(timeout=4)
+    assert call.bye().status == 200
