@@ -208,9 +208,9 @@ ctrl_tcp_listen {address}:4444
         text = json.dumps({"command": name, "params": parameters})
         self._socket.sendall(f"{len(text)}:{text},".encode())
 
-    def wait_registered(self, times: int = 1) -> None:
+    def wait_registered(self) -> None:
         """Its control port opens after it has registered: only what it prints tells."""
-        eventually(f"{self.user.number} registered", lambda: self.process.text().count("[1 binding]") >= times)
+        eventually(f"{self.user.number} registered", lambda: "[1 binding]" in self.process.text())
 
     def wait_event(self, kind: str, seconds: float = 8.0) -> dict[str, Any]:
         """The next event of that type; earlier ones are passed over."""

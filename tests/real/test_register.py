@@ -45,7 +45,8 @@ def test_baresip_registers_refreshes_and_unregisters(soft_phones: SoftPhones, po
     phone = soft_phones.registered(SHORT, every=4)
     number = phone.user.number
     assert pool.challenges(number) == 1
-    phone.wait_registered(2)
+    eventually("refreshed", lambda: pool.logged_in(number).total() == 2)
+    assert pool.challenges(number) == 2
     (home,) = pool.logged_in(number)
     phone.process.end()
     eventually("unregistered", lambda: f"{number}/" not in pool.server(home).cli("pjsip show contacts"))
