@@ -3,6 +3,7 @@
 SipBalancerError
 ├── ConfigError          the file, a flag or a command is wrong: exit status 2
 ├── EnvironmentFault     a permission, address or program is missing: exit status 1
+├── Unresolved           a host name has no address now; asked again later
 ├── AdminError           a command over the admin socket cannot be carried out
 └── MalformedMessage     bytes that are not the SIP they claim to be; never leaves the forwarder
 """
@@ -42,6 +43,10 @@ class ConfigError(SipBalancerError):
 
 class EnvironmentFault(SipBalancerError):
     """Something outside is missing; the text names it and how to get it."""
+
+
+class Unresolved(SipBalancerError):
+    """A host name could not be resolved; the text says what was asked and what came of it."""
 
 
 class AdminError(SipBalancerError):
