@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 from sipbalancer.errors import AdminError, EnvironmentFault
 
@@ -12,7 +13,7 @@ ANSWER_SECONDS = 10.0
 READ_BYTES = 1 << 16
 
 
-def ask(path: Path, **request: object) -> object:
+def ask(path: Path, **request: object) -> Any:
     """What the balancer at `path` answers.
 
     EnvironmentFault when none answers there, saying which path and what to do; AdminError when it refuses.

@@ -170,8 +170,7 @@ def _change(arguments: Arguments, command: str) -> int:
     from sipbalancer.cli.ask import ask
     from sipbalancer.cli.show import change_text
 
-    result = ask(_admin_path(arguments), command=command, server=arguments.server)
-    _say(change_text(result if isinstance(result, dict) else {}))
+    _say(change_text(ask(_admin_path(arguments), command=command, server=arguments.server)))
     return DONE
 
 

@@ -94,7 +94,7 @@ def _row(server: Document, now: float) -> Iterable[Text]:
 
 def _name(server: Document) -> Text:
     name, key = plain(server["name"]), plain(server["server"])
-    text = Text(name if name == key else f"{name} ({key})")
+    text = Text(name if key in name else f"{name} ({key})")
     if server["fallback"]:
         text.append(" fallback", style="dim")
     if server["drained"]:
@@ -119,16 +119,17 @@ def where_view(aor: str, entries: Sequence[Document]) -> RenderableType:
 
 
 def change_text(result: Document) -> str:
-    """What `drain` and `enable` did, and when the server may be stopped."""
+    """What `drain` and `enable` did, and when a drained server may be stopped."""
     lines = [
         f"{plain(each['server'])}: {plain(each['old'])} -> {plain(each['new'])} ({plain(each['reason'])})"
         for each in result["transitions"]
     ]
-    lines = lines or ["nothing changed: it was so already"]
+    lines += [] if lines else ["no verdict changed"]
+    drained = result["drained"]
     lines += [
-        f"{plain(each['server'])}: {each['calls']} calls and {each['registrations']} registrations are still on it"
-        for each in result.get("left", ())
+        f"{plain(each['server'])} is drained: {each['calls']} calls and {each['registrations']} registrations on it"
+        for each in drained
     ]
-    if result.get("left"):
-        lines.append("registrations leave with their next refresh; it may be stopped when it has no calls")
+    if drained:
+        lines.append("registrations leave with their next refresh; a server may be stopped when it has no calls")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ Each takes the request's object and gives plain JSON values; AdminError is the o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -63,11 +63,10 @@ class Commands:
         return where_document(self._balancer.where(_text(request, "aor", "sip:100@pbx.example.com")))
 
     async def _drain(self, request: Request) -> object:
-        transitions = self._balancer.drain(_text(request, "server", "192.0.2.1:5060"))
-        return {**_transitions(transitions), "left": list(self._left({each.server for each in transitions}))}
+        return self._changed(self._balancer.drain(_text(request, "server", "192.0.2.1:5060")))
 
     async def _enable(self, request: Request) -> object:
-        return _transitions(self._balancer.enable(_text(request, "server", "192.0.2.1:5060")))
+        return self._changed(self._balancer.enable(_text(request, "server", "192.0.2.1:5060")))
 
     async def _reload(self, request: Request) -> object:
         try:
@@ -75,24 +74,23 @@ class Commands:
         except SipBalancerError as error:
             raise AdminError(str(error)) from error
 
-    def _left(self, servers: set[str]) -> Iterable[Document]:
-        """What is still on these servers, over all services."""
-        snapshot = self._balancer.snapshot()
-        for key in sorted(servers):
-            found = [each for service in snapshot.services for each in service.servers if each.key == key]
+    def _changed(self, transitions: Iterable[Transition]) -> Document:
+        return {"transitions": [each._asdict() for each in transitions], "drained": list(self._drained())}
+
+    def _drained(self) -> Iterator[Document]:
+        """The servers the operator drains now, and what is still on each, over all services."""
+        services = self._balancer.snapshot().services
+        servers = [server for service in services for server in service.servers]
+        for key in sorted({server.key for server in servers if server.drained}):
             yield {
                 "server": key,
-                "calls": sum(each.calls for each in found),
-                "registrations": sum(each.registrations for each in found),
+                "calls": sum(server.calls for server in servers if server.key == key),
+                "registrations": sum(server.registrations for server in servers if server.key == key),
             }
 
 
 def _text(request: Request, field: str, example: str) -> str:
     value = request.get(field)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise AdminError(f"{field} is missing: give it as text, such as {example}")
     return value.strip()
-
-
-def _transitions(transitions: Iterable[Transition]) -> Document:
-    return {"transitions": [each._asdict() for each in transitions]}

@@ -14,9 +14,9 @@ from sipbalancer.errors import AdminError, ConfigError, Finding
 ONE, TWO = "192.0.2.1:5060", "192.0.2.2:5060"
 
 
-def server(key: str, calls: int, registrations: int) -> ServerSnapshot:
+def server(key: str, calls: int, registrations: int, drained: bool) -> ServerSnapshot:
     return ServerSnapshot(
-        key, key, Verdict.UP, "", 0.0, 0.0, 1, False, False, calls, registrations, 0, {}, {}, {}, (), 0.0
+        key, key, Verdict.UP, "", 0.0, 0.0, 1, False, drained, calls, registrations, 0, {}, {}, {}, (), 0.0
     )
 
 
@@ -31,9 +31,10 @@ class FakeBalancer:
         return {"services": []}
 
     def snapshot(self) -> Snapshot:
+        drained = ("drain", ONE) in self.told
         services = (
-            ServiceSnapshot("v1", "rr", (server(ONE, 3, 10), server(TWO, 9, 9)), {}, {}, {}, ()),
-            ServiceSnapshot("v2", "rr", (server(ONE, 1, 5),), {}, {}, {}, ()),
+            ServiceSnapshot("v1", "rr", (server(ONE, 3, 10, drained), server(TWO, 9, 9, False)), {}, {}, {}, ()),
+            ServiceSnapshot("v2", "rr", (server(ONE, 1, 5, drained),), {}, {}, {}, ()),
         )
         return Snapshot(0.0, 0.0, services, {})
 
@@ -46,6 +47,8 @@ class FakeBalancer:
         return (Transition(ONE, Verdict.UP, Verdict.DRAINING, "drained by the operator", 1.0),)
 
     def enable(self, server: str) -> tuple[Transition, ...]:
+        if server == TWO:
+            return ()
         raise AdminError(f"no server {server}")
 
     async def reload(self) -> tuple[str, ...]:
@@ -72,8 +75,12 @@ def test_drain_says_what_is_left_over_all_services() -> None:
         "transitions": [
             {"server": ONE, "old": "up", "new": "draining", "reason": "drained by the operator", "at": 1.0}
         ],
-        "left": [{"server": ONE, "calls": 4, "registrations": 15}],
+        "drained": [{"server": ONE, "calls": 4, "registrations": 15}],
     }
+
+
+def test_enable() -> None:
+    assert obey(FakeBalancer(), command="enable", server=TWO) == {"transitions": [], "drained": []}
 
 
 def test_the_balancers_refusal_is_the_answer() -> None:
@@ -98,6 +105,7 @@ def test_reload_answers_the_difference_or_all_errors() -> None:
         ({"command": "drain"}, "server is missing: give it as text, such as 192.0.2.1:5060"),
         ({"command": "drain", "server": 5}, "server is missing"),
         ({"command": "where", "aor": "  "}, "aor is missing"),
+        ({"command": "where", "aor": "a\udcffb"}, "aor is missing"),
     ],
 )
 def test_a_bad_request_says_what_to_write(request_: dict[str, object], advice: str) -> None:

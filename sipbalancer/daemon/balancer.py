@@ -1,0 +1,187 @@
+"""The balancer at work: the director's table joined to sockets, probes and a clock. Lives in the loop's thread.
+
+Here: what a whole configuration means for legs, probes and table, at start and at each reload, and what is shown of
+it. Never here: files, signals, the order of starting and stopping (main.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+
+from sipbalancer.config.diff import plan
+from sipbalancer.config.model import CheckConfig, Config
+from sipbalancer.daemon.clock import Clock
+from sipbalancer.daemon.leg import Leg, kernel_drops, open_leg
+from sipbalancer.daemon.local_address import is_local
+from sipbalancer.daemon.log import say
+from sipbalancer.daemon.prober import Prober, ProbeTarget
+from sipbalancer.daemon.udp import Edge
+from sipbalancer.daemon.web import split_address
+from sipbalancer.director.health import Health
+from sipbalancer.director.pins import PinTable
+from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
+from sipbalancer.director.table import LegSpec, ServiceTable
+from sipbalancer.director.verdict import ProbeOutcome, Transition, Verdict
+
+PLAIN_EDGE = "plain edge: one system call per datagram (the batched one needs 64-bit little-endian Linux and cffi)"
+TAKES_NOTHING_NEW = frozenset((Verdict.DRAINING, Verdict.OVERLOADED, Verdict.DOWN))
+
+
+class Balancer:
+    """One table, one edge, one prober. All verbs are synchronous but `close`."""
+
+    def __init__(self, config: Config, keys: tuple[bytes, ...], pins: PinTable, clock: Clock, seed: int) -> None:
+        """`config` holds address literals only. EnvironmentFault when a virtual address cannot be opened."""
+        self._clock = clock
+        self.config = config
+        self.table = ServiceTable(config, keys, pins, clock(), seed)
+        self.edge = Edge(_open(self.table.legs), self.table.forwarder, clock)
+        self._prober = Prober(self._probed)
+        self._healths: dict[tuple[str, CheckConfig], Health] = {}
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on datagrams are read and servers probed."""
+        self.edge.start(loop)
+        self._sync_probes()
+
+    async def close(self) -> None:
+        """Stop reading at once, then the probes."""
+        self.edge.close()
+        await self._prober.close()
+
+    # A new configuration.
+
+    def apply(self, config: Config) -> tuple[str, ...]:
+        """Become `config` (literals only); what changed, one line each.
+
+        EnvironmentFault when a new virtual address cannot be opened: then nothing has changed.
+        """
+        held = {service.key for service in self.config.virtual}
+        fresh = _open_all((each.host, each.port) for each in config.virtual if each.key not in held)
+        changes = tuple(str(change) for change in plan(self.config, config))
+        transitions = self.table.apply(config, self._clock())
+        self.config = config
+        self._sync_legs(fresh)
+        self._sync_probes()
+        _log(transitions)
+        return changes
+
+    def _sync_legs(self, fresh: dict[tuple[str, int], Leg]) -> None:
+        wanted = {spec.index: spec for spec in self.table.legs}
+        held = {index for index, leg in enumerate(self.edge.legs) if leg is not None}
+        for index in sorted(held - wanted.keys()):
+            self.edge.remove_leg(index)
+        for index in sorted(wanted.keys() - held):
+            spec = wanted[index]
+            added = self.edge.add_leg(fresh[spec.host, spec.port])
+            assert added == index, "edge and table number their legs alike"
+
+    # Probes.
+
+    def _sync_probes(self) -> None:
+        self._healths = {(health.key, health.check): health for health in self.table.healths}
+        self._prober.sync([self._target(health) for health in self.table.healths])
+
+    def _target(self, health: Health) -> ProbeTarget:
+        host, port = split_address(health.key)
+        virtual_host, virtual_port = self.table.virtual_of(health)
+        return ProbeTarget(
+            key=health.key,
+            host=host,
+            port=health.check.checkport or port,
+            source=virtual_host,
+            check=health.check,
+            virtual_host=virtual_host,
+            virtual_port=virtual_port,
+        )
+
+    def _probed(self, target: ProbeTarget, outcome: ProbeOutcome) -> None:
+        health = self._healths.get(target.health_key)
+        if health is not None:
+            _log(self.table.probed(health, outcome, self._clock()))
+
+    # The operator.
+
+    def drain(self, server: str) -> tuple[Transition, ...]:
+        """AdminError when there is no such server."""
+        return _log(self.table.drain(server, self._clock()))
+
+    def enable(self, server: str) -> tuple[Transition, ...]:
+        """AdminError when there is no such server."""
+        return _log(self.table.enable(server, self._clock()))
+
+    def where(self, aor: str) -> tuple[WhereSnapshot, ...]:
+        return self.table.where(aor, self._clock())
+
+    def snapshot(self) -> Snapshot:
+        """The table's, with what only the sockets know as the services' notes."""
+        snapshot = self.table.snapshot(self._clock())
+        notes = self._leg_notes()
+        services = (service._replace(notes=(*service.notes, *notes[service.key])) for service in snapshot.services)
+        return snapshot._replace(services=tuple(services))
+
+    def _leg_notes(self) -> dict[str, tuple[str, ...]]:
+        notes: dict[str, tuple[str, ...]] = {service.key: () for service in self.config.virtual}
+        for key, leg in self._legs():
+            notes[key] = tuple(_notes(leg))
+        return notes
+
+    def notes(self) -> Iterator[str]:
+        """What the operator must know of the edge as a whole."""
+        if not self.edge.batched:
+            yield PLAIN_EDGE
+
+    def _legs(self) -> Iterator[tuple[str, Leg]]:
+        legs = self.edge.legs
+        for spec, service in zip(self.table.legs, self.config.virtual, strict=True):
+            leg = legs[spec.index] if spec.index < len(legs) else None
+            if leg is not None:
+                yield service.key, leg
+
+    def unserved(self) -> tuple[str, ...]:
+        """Virtual addresses without an open socket."""
+        served = {key for key, _ in self._legs()}
+        return tuple(service.key for service in self.config.virtual if service.key not in served)
+
+    def edge_counters(self) -> dict[str, int | dict[str, int]]:
+        """A copy of what the edge counts."""
+        return asdict(self.edge.counters)
+
+    def kernel_drops(self) -> dict[str, int]:
+        """Per virtual address."""
+        return {key: kernel_drops(leg.sock) for key, leg in self._legs()}
+
+
+def _open(specs: Iterable[LegSpec]) -> list[Leg]:
+    return list(_open_all((spec.host, spec.port) for spec in specs).values())
+
+
+def _open_all(places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Leg]:
+    """All or none."""
+    opened: dict[tuple[str, int], Leg] = {}
+    try:
+        for host, port in places:
+            opened[host, port] = open_leg(host, port)
+    except BaseException:
+        for leg in opened.values():
+            leg.sock.close()
+        raise
+    return opened
+
+
+def _notes(leg: Leg) -> Iterator[str]:
+    """The leg's own, but whether the address is here is asked anew: under keepalived it comes and goes."""
+    host = leg.sock.getsockname()[0]
+    if not is_local(host):
+        yield f"{leg.name} IS NOT ON THIS HOST now: nothing can arrive until it is added to an interface"
+    yield from leg.notes if leg.present else leg.notes[1:]
+
+
+def _log(transitions: tuple[Transition, ...]) -> tuple[Transition, ...]:
+    for each in transitions:
+        level = logging.WARNING if each.new in TAKES_NOTHING_NEW else logging.INFO
+        say(level, f"server {each.new.value}", server=each.server, old=each.old.value, reason=each.reason)
+    return transitions

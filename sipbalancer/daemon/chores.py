@@ -1,0 +1,135 @@
+"""What is done once a second, off the datagram path: Contacts to disk, rare events to the log, rates, autoreload."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from sipbalancer.daemon.balancer import Balancer
+from sipbalancer.daemon.clock import Clock
+from sipbalancer.daemon.contacts import ContactFile
+from sipbalancer.daemon.file import FileWatch
+from sipbalancer.daemon.log import LOGGER, say
+from sipbalancer.daemon.rates import Rates
+from sipbalancer.director.bindings import BindingRow
+
+PERIOD = 1.0
+EXPIRE_PERIODS = 3600
+UNSAVED_AT_MOST = 65_536
+"""Rows kept while the disk does not take them; the oldest go first."""
+LAST_WORD_SECONDS = 3.0
+"""How long a stop waits for the disk."""
+
+
+class Chores:
+    """Runs from `start` to `close`. A chore that fails is logged, and done again a second later."""
+
+    def __init__(
+        self, balancer: Balancer, contacts: Path | None, clock: Clock, watch: FileWatch, wish_reload: Callable[[], None]
+    ) -> None:
+        """`contacts` None: Contacts live in memory alone. `wish_reload` is called when autoreload saw a change."""
+        self.rates = Rates()
+        self._balancer = balancer
+        self._clock = clock
+        self._watch = watch
+        self._wish_reload = wish_reload
+        self._file = ContactFile(contacts) if contacts is not None else None
+        self._unsaved: list[BindingRow] = []
+        self._failing = False
+        self._saving: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._periods = 0
+        self._internal_errors = 0
+
+    async def load(self) -> None:
+        """Give the table the Contacts that were kept; a file that cannot be read is a warning."""
+        if self._file is None:
+            return
+        try:
+            rows = await self._file.load(self._clock())
+        except OSError as error:
+            say(logging.WARNING, "Contacts cannot be read: starting without", error=error)
+            return
+        self._balancer.table.load_bindings(rows, self._clock())
+        say(logging.INFO, "Contacts loaded", count=len(rows))
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="chores")
+
+    async def close(self) -> None:
+        """Stop, write what is not yet written (three seconds at most) and close the file."""
+        tasks = [task for task in (self._task, self._looking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._file is None:
+            return
+        try:
+            async with asyncio.timeout(LAST_WORD_SECONDS):
+                if self._saving is not None:
+                    await self._saving
+                self._collect()
+                await self._save()
+                await self._file.close()
+        except TimeoutError:
+            say(logging.WARNING, "the disk is too slow: the last Contacts may be lost", rows=len(self._unsaved))
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(PERIOD)
+            try:
+                self.once()
+            except Exception:
+                LOGGER.exception("a chore failed")
+
+    def once(self) -> None:
+        """All chores, one time. Nothing here waits: the disk's answers are awaited by tasks of their own."""
+        self._periods += 1
+        self._tell()
+        self.rates.observe(self._balancer.table.snapshot(self._clock()))
+        self._collect()
+        if self._file is not None and (self._saving is None or self._saving.done()):
+            self._saving = asyncio.create_task(self._save(), name="contacts")
+        if self._balancer.config.autoreload and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look(), name="autoreload")
+
+    def _tell(self) -> None:
+        for event in self._balancer.table.events():
+            say(logging.WARNING, event)
+        state = self._balancer.table.state
+        if state.internal_errors > self._internal_errors:
+            new = state.internal_errors - self._internal_errors
+            self._internal_errors = state.internal_errors
+            say(logging.ERROR, "bug: the forwarder lost datagrams", count=new, last=state.last_error)
+
+    def _collect(self) -> None:
+        rows = self._balancer.table.binding_changes()
+        if self._file is not None:
+            self._unsaved = [*self._unsaved, *rows][-UNSAVED_AT_MOST:]
+
+    async def _save(self) -> None:
+        """Write the rows; keep them when that fails. Says so at the first failure and at the first success after."""
+        assert self._file is not None
+        rows, self._unsaved = self._unsaved, []
+        try:
+            if rows:
+                await self._file.save(rows)
+            if self._periods % EXPIRE_PERIODS == 0:
+                await self._file.expire(self._clock())
+        except OSError as error:
+            self._unsaved = [*rows, *self._unsaved][-UNSAVED_AT_MOST:]
+            if not self._failing:
+                say(logging.WARNING, "Contacts cannot be saved: a restart forgets the new ones", error=error)
+            self._failing = True
+            return
+        if self._failing and rows:
+            self._failing = False
+            say(logging.INFO, "Contacts are saved again", rows=len(rows))
+
+    async def _look(self) -> None:
+        if await asyncio.to_thread(self._watch.changed):
+            say(logging.INFO, "the file changed: reloading")
+            self._wish_reload()

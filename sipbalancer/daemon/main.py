@@ -1,0 +1,295 @@
+"""`sipbalancer run`: the order in which things start and stop, signals, and the reload.
+
+Traffic first: what calls cannot do without (the file, the addresses, a key the operator named) is an error that ends
+the start; what only helps to see them (metrics, admin socket, state on disk) is a loud warning, and the balancer goes
+on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sipbalancer import __version__
+from sipbalancer.config.diff import AT_START
+from sipbalancer.config.model import Config
+from sipbalancer.daemon.admin import AdminServer
+from sipbalancer.daemon.balancer import Balancer
+from sipbalancer.daemon.chores import Chores
+from sipbalancer.daemon.clock import anchored_clock
+from sipbalancer.daemon.commands import Commands
+from sipbalancer.daemon.file import FileWatch, read_config
+from sipbalancer.daemon.log import Output, say
+from sipbalancer.daemon.metrics import Page
+from sipbalancer.daemon.notify import Notify
+from sipbalancer.daemon.pulse import Pulse
+from sipbalancer.daemon.state import State, open_state
+from sipbalancer.daemon.status import Document, status_document
+from sipbalancer.daemon.web import WebServer
+from sipbalancer.director.pins import PinTable
+from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
+from sipbalancer.director.verdict import Transition
+from sipbalancer.errors import ConfigError, EnvironmentFault, Finding
+
+SWITCH_SECONDS = 0.0005
+"""The loop gets the interpreter back from the thread that renders metrics this soon (CPython's own: 5 ms)."""
+
+
+class Options(NamedTuple):
+    """The flags of `run`."""
+
+    log: str = "text"
+
+
+def run(path: Path, options: Options) -> int:
+    """Balance until SIGTERM or SIGINT, then 0. ConfigError or EnvironmentFault when it cannot start."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve(path, options))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def serve(path: Path, options: Options) -> int:
+    """As `run`, in the running loop."""
+    loop = asyncio.get_running_loop()
+    daemon = Daemon(path, options, Notify(os.environ))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, daemon.reload_wanted.set)
+    try:
+        if await _finished(daemon.start(), stop):
+            await _finished(daemon.keep_reloading(), stop)
+    finally:
+        await daemon.stop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+    return 0
+
+
+async def _finished(work: Awaitable[None], stop: asyncio.Event) -> bool:
+    """Whether the work ended (raises what it raised) before the wish to stop, which cancels it."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            return False
+        task.result()
+        return True
+    finally:
+        for each in (task, stopping):
+            each.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)
+
+
+class Daemon:
+    """The balancer with its state folder, metrics, admin socket and logs around it."""
+
+    def __init__(self, path: Path, options: Options, notify: Notify) -> None:
+        self._path = path
+        self._watch: FileWatch | None = None
+        self._notify = notify
+        self._clock = anchored_clock()
+        self._output = Output(options.log)
+        self._pulse = Pulse(notify.alive, notify.watchdog_period)
+        self._admin = AdminServer(Commands(self).obey)
+        self._side_doors: dict[str, str] = {}  # each that was tried -> why it could not be opened, "" when it was
+        self._web = WebServer(self.page, lambda: self.balancer.unserved())
+        self._state: State | None = None
+        self._pins: PinTable | None = None
+        self._balancer: Balancer | None = None
+        self._chores: Chores | None = None
+        self._reloading = asyncio.Lock()
+        self.reload_wanted = asyncio.Event()
+
+    @property
+    def balancer(self) -> Balancer:
+        assert self._balancer is not None, "started"
+        return self._balancer
+
+    # Starting and stopping.
+
+    async def start(self) -> None:
+        """Everything up to READY=1. ConfigError, EnvironmentFault; `stop` must follow in any case."""
+        self._watch = FileWatch(self._path)
+        parsed = read_config(self._path)
+        self._output.open(parsed.config.logfile)
+        say(logging.INFO, "starting", version=__version__, file=self._path, loop=_loop_name(), pid=os.getpid())
+        _warn(parsed.warnings)
+        config = await self._resolve(parsed.config)
+        self._open(config)
+        await self._start_chores()
+        await self._open_side_doors(config)
+        loop = asyncio.get_running_loop()
+        self.balancer.start(loop)
+        self._pulse.start(loop)
+        gc.collect()
+        gc.freeze()
+        self._notify.ready(self._summary())
+        say(logging.INFO, "ready", services=len(config.virtual), summary=self._summary())
+
+    def _open(self, config: Config) -> None:
+        self._state = open_state(config)
+        self._pins = self._state.pin_table(self._clock())
+        self._balancer = Balancer(config, self._state.keys, self._pins, self._clock, secrets.randbits(32))
+        for note in self._notes():
+            say(logging.WARNING, "note", text=note)
+
+    async def _start_chores(self) -> None:
+        assert self._state is not None and self._watch is not None
+        self._chores = Chores(self.balancer, self._state.contacts, self._clock, self._watch, self.reload_wanted.set)
+        await self._chores.load()
+        self._chores.start()
+
+    async def _open_side_doors(self, config: Config) -> None:
+        """What only looks on: each that cannot be opened is a warning, and tried again at the next reload."""
+        doors: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("admin", lambda: self._admin.open(Path(config.admin))),
+        ]
+        if config.metrics != "no":
+            doors.append(("metrics", lambda: self._web.open(config.metrics)))
+        for name, open_door in doors:
+            if self._side_doors.get(name) == "":
+                continue
+            try:
+                await open_door()
+                self._side_doors[name] = ""
+            except EnvironmentFault as error:
+                self._side_doors[name] = f"{error}: running without it, tried again at each reload"
+                say(logging.WARNING, f"running without {name}", reason=error)
+
+    async def stop(self) -> None:
+        """Undo `start`, however far it came. Calls end at once; the last Contacts are written."""
+        self._notify.stopping()
+        self._pulse.stop()
+        if self._balancer is not None:
+            await self._balancer.close()
+        await self._admin.close()
+        await self._web.close()
+        if self._chores is not None:
+            await self._chores.close()
+        if self._pins is not None:
+            self._pins.close()
+        if self._state is not None:
+            self._state.close()
+        if self._balancer is not None:
+            say(logging.INFO, "stopped")
+        self._output.close()
+
+    # Reload.
+
+    async def keep_reloading(self) -> None:
+        """Reload whenever it is wanted (SIGHUP, autoreload), for ever."""
+        while True:
+            await self.reload_wanted.wait()
+            self.reload_wanted.clear()
+            with contextlib.suppress(ConfigError, EnvironmentFault):
+                await self.reload()
+
+    async def reload(self) -> tuple[str, ...]:
+        """Read the file again and become it; what changed, one line each.
+
+        ConfigError or EnvironmentFault: logged, counted, and nothing has changed.
+        """
+        async with self._reloading:
+            self._notify.reloading()
+            try:
+                return await self._become()
+            except (ConfigError, EnvironmentFault) as error:
+                self.balancer.table.reloads["failed"] += 1
+                for line in str(error).splitlines():
+                    say(logging.ERROR, "reload failed, nothing changed", error=line)
+                raise
+            finally:
+                self._notify.ready(self._summary())
+
+    async def _become(self) -> tuple[str, ...]:
+        if self._watch is not None:
+            await asyncio.to_thread(self._watch.changed)  # seen: autoreload need not find it a second time
+        parsed = await asyncio.to_thread(read_config, self._path)
+        config = await self._resolve(parsed.config)
+        before = self.balancer.config
+        changes = self.balancer.apply(config)
+        self.balancer.table.reloads["ok"] += 1
+        _warn(parsed.warnings)
+        for change in changes:
+            say(logging.INFO, "reload", change=change)
+        _warn(_at_start_only(before, config))
+        self._output.open(config.logfile)
+        await self._open_side_doors(config)
+        gc.freeze()
+        say(logging.INFO, "reloaded", changes=len(changes), summary=self._summary())
+        return changes
+
+    async def _resolve(self, config: Config) -> Config:
+        return config
+
+    # What the admin socket and the metrics show.
+
+    def document(self) -> Document:
+        assert self._chores is not None
+        return status_document(self.snapshot(), self._chores.rates, str(self._path), self._notes())
+
+    def snapshot(self) -> Snapshot:
+        return self.balancer.snapshot()
+
+    def page(self) -> Page:
+        balancer = self.balancer
+        snapshot = balancer.table.snapshot(self._clock())
+        return Page(snapshot, balancer.edge_counters(), balancer.kernel_drops(), self._pulse.lag, self._output.lost)
+
+    def where(self, aor: str) -> tuple[WhereSnapshot, ...]:
+        return self.balancer.where(aor)
+
+    def drain(self, server: str) -> tuple[Transition, ...]:
+        return self.balancer.drain(server)
+
+    def enable(self, server: str) -> tuple[Transition, ...]:
+        return self.balancer.enable(server)
+
+    def _notes(self) -> list[str]:
+        state = self._state.warnings if self._state is not None else []
+        return [*state, *filter(None, self._side_doors.values()), *self.balancer.notes()]
+
+    def _summary(self) -> str:
+        virtual = self.balancer.config.virtual
+        return f"{len(virtual)} virtual services, {sum(len(service.real) for service in virtual)} real servers"
+
+
+def _warn(findings: tuple[Finding, ...]) -> None:
+    """Log what asks for an act; the rest is counted, `check` shows it."""
+    for finding in findings:
+        if not finding.note:
+            say(logging.WARNING, "file", line=str(finding))
+    if notes := sum(finding.note for finding in findings):
+        say(logging.INFO, "file has notes: sipbalancer check shows them", notes=notes)
+
+
+def _at_start_only(old: Config, new: Config) -> tuple[Finding, ...]:
+    """Words that changed in the file and not in the running balancer."""
+    return tuple(
+        Finding(new.path, new.lines.get(word, 0), word, "changed in the file; takes effect at the next start")
+        for word in sorted(AT_START)
+        if getattr(old, word) != getattr(new, word)
+    )
+
+
+def _loop_name() -> str:
+    loop: Any = asyncio.get_running_loop()
+    return type(loop).__module__.partition(".")[0]
