@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from sipbalancer.config.model import CheckConfig, Config, RealServerConfig, VirtualServiceConfig
 from sipbalancer.director.bindings import BindingRow, Bindings
 from sipbalancer.director.forwarder import Forwarder
-from sipbalancer.director.health import Health
+from sipbalancer.director.health import Health, check_of
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.shown import show, show_where
@@ -110,7 +110,7 @@ class ServiceTable:
     def _health(
         self, real: RealServerConfig, check: CheckConfig, healths: dict[HealthKey, Health], now: float
     ) -> Health:
-        own = check.model_copy(update={"receive": real.receive}) if real.receive else check
+        own = check_of(check, real)
         key = (real.key, own)
         health = healths.get(key) or self._by_health.get(key) or Health(real.key, own, now)
         healths[key] = health
