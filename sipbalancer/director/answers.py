@@ -5,14 +5,16 @@ An ACK to one of them ends here, by the To tag; a transaction we answered stays 
 
 from __future__ import annotations
 
+from sipbalancer.config.model import Nat
+from sipbalancer.director.from_client import transaction_key
 from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.aor import tag
 from sipbalancer.sip.compose import reply
-from sipbalancer.sip.flow import Datagram, Flow
+from sipbalancer.sip.flow import Datagram, Flow, flow_of
 from sipbalancer.sip.scan import RequestFacts
-from sipbalancer.sip.uri import read_uri
+from sipbalancer.sip.uri import read_place, read_uri
 
 RETRY_AFTER = 5
 RETRY_SPREAD = 10
@@ -75,3 +77,58 @@ def takes_work(service: VirtualService) -> bool:
 def is_keepalive(data: bytes) -> bool:
     """CRLF keep-alives (RFC 5626 3.5.1) and STUN (RFC 8489 5): taken silently."""
     return not data.strip(b"\r\n\0 ") or (data[0] < 4 and data[4:8] == b"\x21\x12\xa4\x42")
+
+
+def answer_to(
+    state: State, service: VirtualService, facts: RequestFacts, flow_in: Flow, status: int, key: bytes, now: float
+) -> Datagram | None:
+    """`answer` with the way back worked out."""
+    back, at, text = way_back(service, facts, flow_in)
+    return answer(state, facts, flow_in, back, (at, text), status, key, now)
+
+
+def refuse(
+    state: State, service: VirtualService, facts: RequestFacts, flow_in: Flow, status: int, reason: str, now: float
+) -> Datagram | None:
+    """Count by reason and answer; repeats get the same answer."""
+    service.dropped[reason] += 1
+    return answer_to(state, service, facts, flow_in, status, transaction_key(state, facts, flow_in), now)
+
+
+def say_again(
+    state: State, service: VirtualService, facts: RequestFacts, flow_in: Flow, said: bytes, now: float
+) -> Datagram | None:
+    """A repeat of what we answered; a CANCEL of it comes too late (RFC 3261 9.2), an ACK ends here."""
+    service.dropped["repeat of answered"] += 1
+    if facts[1] == b"CANCEL":
+        return answer_to(state, service, facts, flow_in, 481, b"", now)
+    return None if facts[1] == b"ACK" else (said, way_back(service, facts, flow_in)[0])
+
+
+def answer_malformed(state: State, service: VirtualService, data: bytes, flow_in: Flow, reason: str) -> Datagram | None:
+    """Count it; say 400 where the request is whole enough to be answered (RFC 3261 21.4.1)."""
+    service.dropped[f"malformed: {reason}"] += 1
+    if data.startswith((b"SIP/2.0 ", b"ACK ")) or service.source(flow_in[1]) is not None:
+        return None
+    try:
+        out = reply(data, 400, state.keys.to_tag(data[:64], b"", flow_in[1]))
+    except MalformedMessage:
+        return None
+    return (out, flow_in) if len(out) <= len(data) and out.count(b"\r\nVia:") else None
+
+
+def way_back(service: VirtualService, facts: RequestFacts, flow_in: Flow) -> tuple[Flow, int, bytes]:
+    """(flow to answer to, where to write, what) for a top Via that does not ask for rport (RFC 3581, design 4.2).
+
+    `nat = auto`: another address than it says is behind NAT and treated as if it had asked; the same address with
+    another port listens where its Via says (old phones). `no`: always as the Via says. `force`: never.
+    """
+    if facts[4] >= 0:
+        return flow_in, facts[4], flow_in[2]
+    via_end, sent_by, nat = facts[5], facts[6], service.config.nat
+    host, port = read_place(sent_by)
+    address = flow_in[2].rpartition(b"=")[2]
+    if nat is Nat.FORCE or (nat is Nat.AUTO and host.strip(b"[]") != address):
+        return flow_in, via_end, b";rport" + flow_in[2]
+    back = flow_of(flow_in[0], port.to_bytes(2, "big") + flow_in[1][2:])
+    return back, via_end, b";received=" + address

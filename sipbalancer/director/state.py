@@ -10,7 +10,7 @@ from sipbalancer.director.pins import PinTable
 from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.transactions import TIMER_F, Transactions
-from sipbalancer.sip.flow import pack_address, unpack_address
+from sipbalancer.sip.flow import Datagram, pack_address, unpack_address
 from sipbalancer.sip.flow_token import FlowToken, TokenSealer
 
 MOVED_LIFE = 43200.0
@@ -39,6 +39,8 @@ class State:
         """Call pin key -> server number, until a 2xx confirms."""
         self.moved: RecentPins[bytes] = RecentPins(65536, MOVED_LIFE)
         """Call-ID and the client address a token names -> the packed address the phone has now."""
+        self.outbox: list[Datagram] = []
+        """What a datagram or the clock caused beyond the one answer; the edge empties it after each batch."""
         self.internal_errors = 0
         self.last_error = ""
         self._events: dict[str, None] = {}

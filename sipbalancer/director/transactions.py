@@ -24,10 +24,10 @@ class Transaction:
 
     __slots__ = (
         "aor",
-        "by",
         "call_id",
         "client",
         "contact",
+        "cut",
         "data",
         "deadline",
         "first",
@@ -38,6 +38,7 @@ class Transaction:
         "provisional",
         "server",
         "service",
+        "source",
         "token",
     )
 
@@ -59,6 +60,10 @@ class Transaction:
         self.server = server
         self.client = client
         """The client's flow, whichever side asked."""
+        self.source = client
+        """Where it came from."""
+        self.cut = 0
+        """Leading Routes of ours."""
         self.inward = inward
         """From a client to the server; False the other way."""
         self.data = data

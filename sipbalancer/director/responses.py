@@ -1,0 +1,122 @@
+"""A response: pop our Via, send to the next one, learn in passing (RFC 3261 16.7, 18.2.2; design 4.4).
+
+Routing needs no memory (invariant 4): all of it is in the message. The transaction, where we still have it, only says
+what was asked.
+"""
+
+from __future__ import annotations
+
+from sipbalancer.director import learn
+from sipbalancer.director.keys import TRANSACTION_KEY
+from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.state import State
+from sipbalancer.director.transactions import Transaction
+from sipbalancer.errors import MalformedMessage
+from sipbalancer.sip.edit import pop_via
+from sipbalancer.sip.flow import Datagram, Flow, flow_of, pack_address
+from sipbalancer.sip.grammar import MAGIC_COOKIE, RETURN_ADDRESS
+from sipbalancer.sip.headers import read_message
+from sipbalancer.sip.scan import scan_response
+from sipbalancer.sip.uri import parameter, read_place
+
+_BRANCH = len(MAGIC_COOKIE)
+_CACHED = 32768
+
+
+class Responses:
+    """Takes every response; holds the cache of ways back."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._back: dict[bytes, Flow] = {}
+
+    def received(self, service: VirtualService, data: bytes, flow_in: Flow, now: float) -> Datagram | None:
+        """Pop our Via and send to the next one (RFC 3261 16.7, 18.2.2); learn in passing. Needs no memory."""
+        status, sent_by, start, end, branch, next_start, next_end = scan_response(data)
+        if sent_by != service.sent_by and read_place(sent_by) not in service.places:
+            service.dropped["foreign via"] += 1
+            return None
+        if next_start < 0:
+            service.dropped["response to us"] += 1
+            return None
+        back = self._return_flow(service, data, next_start, next_end)
+        sender = service.source(flow_in[1])
+        server = sender or service.source(back[1])
+        if server is None:
+            service.dropped["response from a stranger"] += 1
+            return None
+        server.responses[status // 100] += 1
+        transaction = self._state.transactions.pending.get(branch[_BRANCH : _BRANCH + TRANSACTION_KEY])
+        if transaction is not None and (
+            transaction.inward is not (sender is not None) or not branch.endswith(transaction.server.tag)
+        ):
+            transaction = None  # not from the side that was asked, or of a try given up
+        if status >= 200:
+            self._learn(service, server, sender is not None, status, data, transaction, back, now)
+        elif transaction is not None:
+            learn.provisional(self._state, transaction, status, now)
+        return pop_via(data, start, end), back
+
+    def _learn(
+        self,
+        service: VirtualService,
+        server: RealServer,
+        from_server: bool,
+        status: int,
+        data: bytes,
+        transaction: Transaction | None,
+        back: Flow,
+        now: float,
+    ) -> None:
+        """A final: pins are made by servers' answers, and by a client's only where we know what was asked."""
+        if transaction is None:
+            if not from_server or status >= 300:
+                return
+            method, client = _cseq_method(data), back
+        else:
+            method, client = transaction.method, transaction.client
+            if method == b"INVITE" and _cseq_method(data) == b"CANCEL":
+                return  # shares the INVITE's branch and says nothing of the INVITE
+        try:
+            learn.final(self._state, service, server, method, status, data, transaction, client, now)
+        except MalformedMessage as error:
+            service.dropped[f"not learned: {error.reason}"] += 1
+
+    def _return_flow(self, service: VirtualService, data: bytes, start: int, end: int) -> Flow:
+        """Where the next Via wants its response. The usual spelling, ours, is looked up whole."""
+        match = RETURN_ADDRESS.search(data, start, end)
+        if match is None:
+            return _read_return(service, data[start:end])
+        text = match[0] + service.salt
+        flow = self._back.get(text)
+        if flow is None:
+            try:
+                flow = flow_of(service.leg, pack_address(match[2].decode(), int(match[1])))
+            except ValueError:
+                raise MalformedMessage("via") from None
+            if len(self._back) >= _CACHED:
+                self._back = {}
+            self._back[text] = flow
+        return flow
+
+
+def _cseq_method(data: bytes) -> bytes:
+    """The method of a response's CSeq; b"" when it cannot be read."""
+    at = data.find(b"\nCSeq: ")
+    if at >= 0:
+        return data[at + 7 : data.find(b"\r\n", at)].partition(b" ")[2].strip()
+    value = read_message(data).first(b"cseq") or b""
+    return value.split()[-1] if value else b""
+
+
+def _read_return(service: VirtualService, via: bytes) -> Flow:
+    """received and rport of any spelling, else sent-by (18.2.2); maddr is never followed."""
+    params = via[via.find(b";") :] if b";" in via else b""
+    place = via.split(b";", 1)[0].split(None, 1)
+    host, port = read_place(place[1] if len(place) > 1 else b"")
+    received, rport = parameter(params, b"received"), parameter(params, b"rport")
+    try:
+        number = int(rport) if rport else port
+        return flow_of(service.leg, pack_address((received or host).decode(), number))
+    except ValueError:
+        raise MalformedMessage("via") from None

@@ -1,0 +1,101 @@
+"""A request on its way to the chosen server: what is remembered, and the bytes as they leave (design 4.2)."""
+
+from __future__ import annotations
+
+from sipbalancer.config.model import PersistenceKey
+from sipbalancer.director import learn
+from sipbalancer.director.answers import way_back
+from sipbalancer.director.from_client import Decision
+from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.state import State
+from sipbalancer.director.transactions import Transaction
+from sipbalancer.sip.aor import read_aor, tag
+from sipbalancer.sip.edit import Edit, cut_routes, forward_request, names_path
+from sipbalancer.sip.flow import Datagram, Flow, flow_of
+from sipbalancer.sip.grammar import METHODS, RECORD_ROUTED
+from sipbalancer.sip.headers import read_message
+from sipbalancer.sip.scan import RequestFacts
+
+
+def commit(
+    state: State, service: VirtualService, decision: Decision, facts: RequestFacts, flow_in: Flow, now: float
+) -> Datagram:
+    """Forward to the chosen server: count it, remember the choice, edit the bytes."""
+    method, server, by = facts[1], decision.server, decision.by
+    assert server is not None
+    service.chosen[by] += 1
+    server.requests[method if method in METHODS else b"OTHER"] += 1
+    back, at, received = (flow_in, facts[4], flow_in[2]) if facts[4] >= 0 else way_back(service, facts, flow_in)
+    if by != "transaction" and method != b"ACK":
+        remember(state, service, decision, facts, flow_in, back, now)
+    return edit(state, service, server, decision.key, decision.cut, facts, flow_in, back, at, received), server.flow
+
+
+def edit(
+    state: State,
+    service: VirtualService,
+    server: RealServer,
+    key: bytes,
+    cut: int,
+    facts: RequestFacts,
+    flow_in: Flow,
+    back: Flow,
+    at: int,
+    received: bytes,
+) -> bytes:
+    """The client's bytes as this server gets them; another try edits them anew. `back`: where answers go."""
+    data, method, _, head, _, _, _, _, _, _, _, _, hops, hops_start, hops_end, routes, end = facts
+    top = b"%b%b%b\r\n" % (service.via, key, server.tag)
+    if method in RECORD_ROUTED:
+        top += state.route_line(b"Record-Route", service, server, back[1])
+    elif method == b"REGISTER":
+        top += state.route_line(b"Path", service, server, back[1])
+        if not names_path(data, head, end):
+            top += b"Supported: path\r\n"
+    edits = cut_routes(routes, cut) if cut else None
+    if service.client_header:
+        edits = client_header(service, facts, flow_in, edits)
+    return forward_request(data, head, top, at, received, hops, hops_start, hops_end, edits)
+
+
+def remember(
+    state: State,
+    service: VirtualService,
+    decision: Decision,
+    facts: RequestFacts,
+    flow_in: Flow,
+    back: Flow,
+    now: float,
+) -> None:
+    """The first copy of a request: its transaction, and the unconfirmed pins beside it."""
+    data, method, _, _, _, _, _, _, call_id, _, _, to_value, *_ = facts
+    server = decision.server
+    assert server is not None
+    transaction = Transaction(decision.key, method, service, server, back, True, data, call_id, now)
+    transaction.source = flow_in
+    transaction.cut = decision.cut
+    if method == b"REGISTER":
+        transaction.contact = b"?"
+        transaction.aor = decision.aor
+        transaction.pin = decision.pin
+        if not decision.aor or service.config.persistencekey is not PersistenceKey.AOR:
+            transaction.aor = read_aor(to_value, service.hosts)
+            transaction.pin = state.binding_key(service, transaction.aor)
+        if state.pins.get(transaction.pin, now) != server.serial:
+            state.provisional.put(transaction.aor + back[1], server.number, now)
+    elif not tag(to_value):
+        state.recent_calls.put(state.call_key(service, call_id), server.number, now)
+    elif decision.token is not None and decision.token.client != back[1]:
+        transaction.token = flow_of(service.leg, decision.token.client)
+    learn.persist(state, service, server, decision.pin, now)
+    state.transactions.begin(transaction)
+
+
+def client_header(service: VirtualService, facts: RequestFacts, flow_in: Flow, edits: list[Edit] | None) -> list[Edit]:
+    """`clientheader`: the client's true address, and nobody else's word for it."""
+    data, head = facts[0], facts[3]
+    name = service.client_header
+    address = flow_in[2].rpartition(b"=")[2]
+    line = b"%b: %b\r\n" % (name, address)
+    spoofed = [(header.line, header.next, b"") for header in read_message(data).headers if header.name == name.lower()]
+    return [*(edits or []), (head, head, line), *spoofed]
