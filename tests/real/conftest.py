@@ -7,7 +7,7 @@ What a missing program leaves untested is skipped with the words to install it (
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -86,12 +86,23 @@ def capture(logs: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def asterisk(logs: Path) -> Tree:
+def fetched(logs: Path, pytestconfig: pytest.Config) -> Callable[[Release], Tree]:
+    """An Asterisk, unpacked; the mirror is reached from outside the namespace. Skips where it cannot be had."""
+
+    def fetch_outside(release: Release) -> Tree:
+        with pytestconfig.stash[NAMESPACE].left():
+            try:
+                return fetch(release)
+            except EnvironmentFault as fault:
+                pytest.skip(str(fault))
+
+    return fetch_outside
+
+
+@pytest.fixture(scope="session")
+def asterisk(fetched: Callable[[Release], Tree]) -> Tree:
     """Asterisk 22, unpacked."""
-    try:
-        return fetch(Release.PJSIP)
-    except EnvironmentFault as fault:
-        pytest.skip(str(fault))
+    return fetched(Release.PJSIP)
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,9 @@ SOFT_PHONES = tuple(f"10.99.0.{last}" for last in range(31, 37))
 class Namespace:
     """Raises PermissionError where the user may not make one."""
 
-    def __init__(self, inside: int) -> None:
+    def __init__(self, inside: int, home: int) -> None:
         self._inside = inside
+        self._home = home
 
     @classmethod
     def create(cls) -> Self:
@@ -31,24 +32,30 @@ class Namespace:
         try:
             if libc.unshare(CLONE_NEWNET):
                 raise PermissionError(ctypes.get_errno(), "a network namespace cannot be made")
-            namespace = cls(os.open(HERE, os.O_RDONLY))
+            namespace = cls(os.open(HERE, os.O_RDONLY), home)
             subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
             for address in SOFT_PHONES:
                 subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
             return namespace
         finally:
             _enter(home)
-            os.close(home)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        home = os.open(HERE, os.O_RDONLY)
         _enter(self._inside)
         try:
             yield
         finally:
-            _enter(home)
-            os.close(home)
+            _enter(self._home)
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Within `entered`: outside again, where a mirror can be reached."""
+        _enter(self._home)
+        try:
+            yield
+        finally:
+            _enter(self._inside)
 
 
 def _enter(descriptor: int) -> None:

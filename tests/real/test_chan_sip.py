@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from sipbalancer.demo.asterisk import Release, fetch
-from sipbalancer.errors import EnvironmentFault
+from sipbalancer.demo.asterisk import Release, Tree
 from tests.real.pool import DIRECT, Directory, Phones, Pool, available, instances, registered, stop_all
 from tests.real.programs import Address, Balancer, Sipp
 
@@ -18,11 +17,8 @@ pytestmark = pytest.mark.optional
 
 
 @pytest.fixture(scope="module")
-def old_pool(logs: Path) -> Iterator[Pool]:
-    try:
-        tree = fetch(Release.CHAN_SIP)
-    except EnvironmentFault as fault:
-        pytest.skip(f"not run: {fault}")
+def old_pool(fetched: Callable[[Release], Tree], logs: Path) -> Iterator[Pool]:
+    tree = fetched(Release.CHAN_SIP)
     addresses = ADDRESSES[:1] if DIRECT else ADDRESSES
     servers = instances(tree, logs / "chan_sip", ("c1", "c2")[: len(addresses)], addresses, CHAN_SIP_VIRTUAL)
     balancer = Balancer(logs / "chan_sip-balancer", CHAN_SIP_VIRTUAL, ADDRESSES)
