@@ -82,13 +82,15 @@ def blast(port: int, size: int, stop: Connection) -> None:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.connect(("127.0.0.1", port))
     sock.settimeout(0.1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     message = b"x" * size
     window = 0
     while not stop.poll():
-        while window < IN_FLIGHT:
-            sock.send(message)
-            window += 1
         try:
+            while window < IN_FLIGHT:
+                sock.send(message)
+                window += 1
             while window > IN_FLIGHT // 2:
                 sock.recv(65_536)
                 window -= 1

@@ -50,9 +50,6 @@ _HEADER_WORDS = 16
 _LENGTH_WORD = 14
 _IOVEC_WORDS = 2
 
-# A stride of exactly 64 KiB would put all 64 messages into the same lines of the processor's cache.
-_STRIDE = MESSAGE_BYTES + 1024
-
 
 class Area:
     """The memory messages are received into: 4 MiB of address space, touched only as far as messages are long.
@@ -62,9 +59,9 @@ class Area:
 
     def __init__(self, size: int = MESSAGE_BYTES) -> None:
         self.size = size
-        self.memory = ffi.new("char[]", BATCH * _STRIDE)
+        self.memory = ffi.new("char[]", BATCH * size)
         self.bytes = ffi.buffer(self.memory)
-        self.starts = tuple(range(0, BATCH * _STRIDE, _STRIDE))
+        self.starts = tuple(range(0, BATCH * size, size))
 
 
 class _Headers:
