@@ -227,11 +227,11 @@ class _Demo:
         await asyncio.sleep(line.kill)
         scene.killed(name, asyncio.get_running_loop().time())
         await self.pool.kill(VICTIM)
-        self._event(f"{name} killed ({self.pool.how_killed}); {len(scene.outages[-1].cut)} phones had a call on it")
+        self._event(f"{name} killed ({self.pool.how_killed}); {len(scene.outages[-1].cut)} phones were in a call on it")
         await asyncio.sleep(line.back - line.kill)
         await self.pool.bring_back(VICTIM)
         scene.came_back(asyncio.get_running_loop().time())
-        self._event(f"{name} runs again; every third phone restarts now")
+        self._event(f"{name} runs again; a third of the phones restart now")
 
     async def _watch(self, scene: Scene) -> None:
         """Ask the balancer for its status, and tell each change of a verdict."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
-from .asterisk import Instance, Release, User, fetch
+from .asterisk import CONTACTS_TABLE, Instance, Release, User, fetch
 from .message import Address
 from .registrar import Contacts
 from .server import EmbeddedServer
@@ -85,11 +87,13 @@ class AsteriskPool(Pool):
 
     async def start(self) -> None:
         tree = await asyncio.to_thread(fetch, Release.PJSIP)
+        database = self._folder / "contacts.db"
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # three servers write
+            connection.execute(CONTACTS_TABLE)
         users = [User(number, secret) for number, secret in self._users.items()]
         for name, (host, _) in zip(self.names, self.addresses, strict=True):
-            instance = Instance(
-                tree, self._folder / name, name, host, self._virtual[0], users, shared=self._folder / "contacts.db"
-            )
+            instance = Instance(tree, self._folder / name, name, host, self._virtual[0], users, shared=database)
             instance.write()
             self._instances.append(instance)
             instance.start()

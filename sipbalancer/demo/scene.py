@@ -112,19 +112,20 @@ class Scene:
                 outage.known = now
 
     def came_back(self, now: float) -> None:
-        """A server runs again: every third phone restarts within the next seconds."""
-        for index, plan in enumerate(self._plans.values()):
-            if index % 3 == 0:
-                plan.restart = now - self.start + self._random.uniform(0.5, 2.5)
+        """A server runs again: a third of the phones restart within the next seconds."""
+        for plan in self._random.sample(list(self._plans.values()), len(self._plans) // 3):
+            plan.restart = now - self.start + self._random.uniform(0.5, 2.5)
 
     def settle(self) -> None:
-        """Before the last count: a call that began in an outage, on its server, and never rang, went with it."""
+        """Before the last count: a call sent to a dead server before anyone could know, and not made good, went with
+        it."""
         for phone in self.phones:
-            for call in phone.history:
-                if call.outgoing and not call.rang:
-                    for outage in self.outages:
-                        if outage.excuses(call.placed, phone.registration.server):
-                            outage.cut.add(call)
+            for outage in self.outages:
+                outage.cut |= {
+                    call
+                    for call in phone.history
+                    if call.outgoing and not call.answered and outage.excuses(call.placed, phone.registration.server)
+                }
 
     # One phone.
 
@@ -132,7 +133,7 @@ class Scene:
         if at >= plan.register:
             plan.register = float("inf")
             return phone.register(now)
-        if plan.restart and at >= plan.restart and not phone.live_calls:
+        if plan.restart and at >= max(plan.restart, plan.wanted) and not phone.live_calls:
             plan.restart, plan.register = 0.0, at + 0.3
             plan.call = max(plan.call, at + 1.0)
             return phone.unregister(now)
