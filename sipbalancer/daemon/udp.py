@@ -30,6 +30,7 @@ TICK = 0.05
 # struct sock_extended_err (linux/errqueue.h), as it stands in an IP_RECVERR message: errno, origin, type, code.
 _EXTENDED_ERROR = struct.Struct("=IBBBxII")
 _FROM_ICMP = (2, 3)
+_IS_EXTENDED_ERROR = ((socket.IPPROTO_IP, 11), (socket.IPPROTO_IPV6, 25))
 _ERRORS_PER_WAKE_UP = 64
 _MSG_ERRQUEUE = getattr(socket, "MSG_ERRQUEUE", 0)
 
@@ -173,15 +174,14 @@ class Edge:
                 # Nothing queued (any more): when memory was short the error stands at the socket alone.
                 channel.leg.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 return
-            for _, _, body in ancillary:
-                self._icmp(channel, body, address, now)
+            for level, kind, body in ancillary:
+                if (level, kind) in _IS_EXTENDED_ERROR:
+                    self._icmp(channel, body, address, now)
 
-    def _icmp(self, channel: Channel, body: bytes, address: tuple[str, int], now: float) -> None:
+    def _icmp(self, channel: Channel, body: bytes, address: tuple[str, int] | None, now: float) -> None:
         """One sock_extended_err about a datagram we sent to `address`."""
-        if len(body) < _EXTENDED_ERROR.size:
-            return
         number, origin = _EXTENDED_ERROR.unpack_from(body)[:2]
-        if number != errno.ECONNREFUSED or origin not in _FROM_ICMP:
+        if number != errno.ECONNREFUSED or origin not in _FROM_ICMP or not address:
             add(self.counters.icmp_errors, number)
             return
         self.counters.refused += 1
