@@ -85,7 +85,11 @@ def _split_bracket(cell: Cell, text: str, family: int) -> tuple[str, str | None]
     if family == 4:
         cell.wrong(f"an IPv6 address needs the word `{cell.word}6`; write {cell.word}6 = {shown(text)}")
         return None
-    if not isinstance(literal(host), IPv6Address):
+    address = literal(host)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        cell.wrong(f"`{shown(host)}` is the IPv4 address {address.ipv4_mapped}; write that, in a `virtual` section")
+        return None
+    if not isinstance(address, IPv6Address):
         zone = "; an address with a zone (%) cannot be used" if "%" in host else ""
         cell.wrong(f"`{shown(host)}` is no IPv6 address{zone}; write [2001:db8::1]:5060")
         return None
