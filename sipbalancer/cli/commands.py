@@ -45,12 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a Contact may hold what the terminal's encoding lacks
     arguments = _arguments(argv)
     try:
-        return int(arguments.carry_out(arguments))
+        code = int(arguments.carry_out(arguments))
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         _complain(*str(error).splitlines())
         return BAD_USAGE
     except SipBalancerError as error:
-        _complain(str(error))
+        _complain(*str(error).splitlines())
         return FAILED
     except KeyboardInterrupt:
         return FAILED

@@ -30,8 +30,10 @@ from sipbalancer.daemon.commands import Commands
 from sipbalancer.daemon.file import FileWatch, read_config
 from sipbalancer.daemon.log import Output, say
 from sipbalancer.daemon.metrics import Page
+from sipbalancer.daemon.names import Names
 from sipbalancer.daemon.notify import Notify
 from sipbalancer.daemon.pulse import Pulse
+from sipbalancer.daemon.resolver import Resolver
 from sipbalancer.daemon.state import State, open_state
 from sipbalancer.daemon.status import Document, status_document
 from sipbalancer.daemon.web import WebServer
@@ -110,6 +112,8 @@ class Daemon:
         self._pulse = Pulse(notify.alive, notify.watchdog_period)
         self._admin = AdminServer(Commands(self).obey)
         self._side_doors: dict[str, str] = {}  # each that was tried -> why it could not be opened, "" when it was
+        self._told: frozenset[str] = frozenset()
+        self._names = Names(Resolver(), self._names_changed)
         self._web = WebServer(self.page, lambda: self.balancer.unserved())
         self._state: State | None = None
         self._pins: PinTable | None = None
@@ -132,12 +136,14 @@ class Daemon:
         self._output.open(parsed.config.logfile)
         say(logging.INFO, "starting", version=__version__, file=self._path, loop=_loop_name(), pid=os.getpid())
         _warn(parsed.warnings)
-        config = await self._resolve(parsed.config)
+        config = await self._names.resolve(parsed.config)
         self._open(config)
         await self._start_chores()
         await self._open_side_doors(config)
+        self._tell_notes()
         loop = asyncio.get_running_loop()
         self.balancer.start(loop)
+        self._names.watch(parsed.config)
         self._pulse.start(loop)
         gc.collect()
         gc.freeze()
@@ -148,8 +154,6 @@ class Daemon:
         self._state = open_state(config)
         self._pins = self._state.pin_table(self._clock())
         self._balancer = Balancer(config, self._state.keys, self._pins, self._clock, secrets.randbits(32))
-        for note in self._notes():
-            say(logging.WARNING, "note", text=note)
 
     async def _start_chores(self) -> None:
         assert self._state is not None and self._watch is not None
@@ -158,7 +162,7 @@ class Daemon:
         self._chores.start()
 
     async def _open_side_doors(self, config: Config) -> None:
-        """What only looks on: each that cannot be opened is a warning, and tried again at the next reload."""
+        """What only looks on: each that cannot be opened is a note, and tried again at the next reload."""
         doors: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("admin", lambda: self._admin.open(Path(config.admin))),
         ]
@@ -171,13 +175,13 @@ class Daemon:
                 await open_door()
                 self._side_doors[name] = ""
             except EnvironmentFault as error:
-                self._side_doors[name] = f"{error}: running without it, tried again at each reload"
-                say(logging.WARNING, f"running without {name}", reason=error)
+                self._side_doors[name] = f"running without {name}: {error}; tried again at each reload"
 
     async def stop(self) -> None:
         """Undo `start`, however far it came. Calls end at once; the last Contacts are written."""
         self._notify.stopping()
         self._pulse.stop()
+        await self._names.close()
         if self._balancer is not None:
             await self._balancer.close()
         await self._admin.close()
@@ -223,9 +227,10 @@ class Daemon:
         if self._watch is not None:
             await asyncio.to_thread(self._watch.changed)  # seen: autoreload need not find it a second time
         parsed = await asyncio.to_thread(read_config, self._path)
-        config = await self._resolve(parsed.config)
+        config = await self._names.resolve(parsed.config)
         before = self.balancer.config
         changes = self.balancer.apply(config)
+        self._names.watch(parsed.config)
         self.balancer.table.reloads["ok"] += 1
         _warn(parsed.warnings)
         for change in changes:
@@ -233,12 +238,15 @@ class Daemon:
         _warn(_at_start_only(before, config))
         self._output.open(config.logfile)
         await self._open_side_doors(config)
+        self._tell_notes()
         gc.freeze()
         say(logging.INFO, "reloaded", changes=len(changes), summary=self._summary())
         return changes
 
-    async def _resolve(self, config: Config) -> Config:
-        return config
+    def _names_changed(self, config: Config) -> None:
+        """The same file with the addresses that its names have now."""
+        for change in self.balancer.apply(config):
+            say(logging.INFO, "names", change=change)
 
     # What the admin socket and the metrics show.
 
@@ -262,6 +270,15 @@ class Daemon:
 
     def enable(self, server: str) -> tuple[Transition, ...]:
         return self.balancer.enable(server)
+
+    def _tell_notes(self) -> None:
+        """Log each note that was not there the last time."""
+        services = self.balancer.snapshot().services
+        notes = (*self._notes(), *(note for service in services for note in service.notes))
+        for note in notes:
+            if note not in self._told:
+                say(logging.WARNING, "note", text=note)
+        self._told = frozenset(notes)
 
     def _notes(self) -> list[str]:
         state = self._state.warnings if self._state is not None else []

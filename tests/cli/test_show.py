@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sipbalancer.cli.show import change_text, plain, span, status_view, where_view
+
+SERVER: dict[str, Any] = {
+    "name": "ast1 (192.0.2.1:5060)",
+    "server": "192.0.2.1:5060",
+    "verdict": "draining",
+    "reason": "503 Service Unavailable",
+    "since": 940.0,
+    "latency": 0.0123,
+    "weight": 2,
+    "fallback": False,
+    "drained": True,
+    "calls": 3,
+    "registrations": 41,
+    "requests_per_second": 12.34,
+}
+DOCUMENT: dict[str, Any] = {
+    "version": "1.2.3",
+    "file": "/etc/sipbalancer.cf",
+    "now": 1000.0,
+    "started": 0.0,
+    "reloads": {"ok": 1, "failed": 0},
+    "notes": ["running on memory alone"],
+    "services": [
+        {
+            "virtual": "192.0.2.10:5060",
+            "scheduler": "wrr",
+            "notes": ["192.0.2.10:5060 IS NOT ON THIS HOST"],
+            "pins": {"call": 3},
+            "servers": [SERVER],
+        }
+    ],
+}
+
+
+def shown(view: Any) -> str:
+    console = Console(width=160, no_color=True, record=True, file=StringIO(), highlight=False)
+    console.print(view)
+    return console.export_text()
+
+
+def test_a_row_has_all_that_is_asked_at_three_in_the_morning() -> None:
+    rows = [line for line in shown(status_view(DOCUMENT)).splitlines() if "192.0.2.1:5060" in line]
+    cells = [cell.strip() for cell in rows[0].split("│")[1:-1]]
+    assert cells == [
+        "ast1 (192.0.2.1:5060) drained",
+        "draining",
+        "503 Service Unavailable",
+        "1m 0s",
+        "12.3 ms",
+        "2",
+        "3",
+        "41",
+        "12.3",
+    ]
+
+
+def test_notes_come_first() -> None:
+    lines = shown(status_view(DOCUMENT)).splitlines()
+    assert [line.strip() for line in lines[:2]] == [
+        "! running on memory alone",
+        "! 192.0.2.10:5060 IS NOT ON THIS HOST",
+    ]
+
+
+def test_failed_reloads_are_said() -> None:
+    assert "failed" not in shown(status_view(DOCUMENT))
+    assert "2 reloads failed: see the log" in shown(status_view({**DOCUMENT, "reloads": {"failed": 2}}))
+
+
+def test_a_server_named_by_its_address_and_one_never_probed() -> None:
+    server = {**SERVER, "name": SERVER["server"], "latency": 0.0, "fallback": True, "drained": False}
+    service = {**DOCUMENT["services"][0], "servers": [server]}
+    text = shown(status_view({**DOCUMENT, "services": [service]}))
+    assert "│ 192.0.2.1:5060 fallback │" in text
+    assert "│       - │" in text
+
+
+def test_what_the_network_says_does_not_reach_the_terminal() -> None:
+    server = {**SERVER, "reason": "200 \x1b[2J[red]OK[/red]\u202e"}
+    text = shown(status_view({**DOCUMENT, "services": [{**DOCUMENT["services"][0], "servers": [server]}]}))
+    assert "200 \\x1b[2J[red]OK[/red]\\x202e" in text
+    assert plain("a\nb\udcff") == "a\\x0ab\\xdcff"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (-5, "0s"), (8.9, "8s"), (60, "1m 0s"), (3725, "1h 2m"), (3600, "1h 0m"), (90061, "1d 1h")],
+)
+def test_span(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_where() -> None:
+    contacts = [
+        {"uri": "sip:100@198.51.100.7:5062", "client": "198.51.100.7:5062", "expires": 61.0},
+        {"uri": "sip:100@198.51.100.8", "client": "198.51.100.8:5060", "expires": 5.0},
+    ]
+    entry = {"virtual": "v", "server": "192.0.2.1:5060", "expires": 300.0, "contacts": contacts}
+    text = shown(where_view("100@pbx", [entry]))
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines() if "sip:100" in line]
+    assert rows == [
+        ["v", "192.0.2.1:5060", "sip:100@198.51.100.7:5062", "198.51.100.7:5062", "1m 1s"],
+        ["v", "192.0.2.1:5060", "sip:100@198.51.100.8", "198.51.100.8:5060", "5s"],
+    ]
+
+
+def test_where_with_a_pin_alone_and_with_nothing() -> None:
+    entry: dict[str, Any] = {"virtual": "v", "server": "192.0.2.1:5060", "expires": 300.0, "contacts": []}
+    assert "5m 0s" in shown(where_view("100", [entry]))
+    assert "100: no registration is known" in shown(where_view("100", []))
+
+
+def test_what_a_drain_did() -> None:
+    result = {
+        "transitions": [{"server": "s1", "old": "up", "new": "draining", "reason": "drained by the operator"}],
+        "drained": [{"server": "s1", "calls": 3, "registrations": 41}],
+    }
+    assert change_text(result).splitlines() == [
+        "s1: up -> draining (drained by the operator)",
+        "s1 is drained: 3 calls and 41 registrations on it",
+        "registrations leave with their next refresh; a server may be stopped when it has no calls",
+    ]
+    assert change_text({"transitions": [], "drained": []}) == "no verdict changed"
