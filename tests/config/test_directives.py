@@ -26,8 +26,8 @@ LDIRECTORD_GLOBAL = (
 LDIRECTORD_SECTION = (
     "request receive checktype checkcommand checktimeout negotiatetimeout checkcount failurecount checkinterval"
     " checkport login passwd database secret load scheduler persistent schedflags netmask protocol ops service"
-    " httpmethod virtualhost fallbackcommand quiescent emailalert emailalertfreq emailalertstatus monitorfile cleanstop smtp"
-    " servicename comment"
+    " httpmethod virtualhost fallbackcommand quiescent emailalert emailalertfreq emailalertstatus monitorfile cleanstop"
+    " smtp servicename comment"
 ).split()
 
 
