@@ -49,6 +49,9 @@ class Tally(NamedTuple):
     calls: int
     calls_live: int
     calls_answered: int
+    """Cut ones included, if they were answered first."""
+    calls_done: int
+    """Answered, and ended as somebody wished."""
     calls_cut: int
     calls_lost: int
     byes: int
@@ -89,6 +92,7 @@ def count(phones: Sequence[Phone], outages: Sequence[Outage], *, finished: bool,
         calls=len(calls),
         calls_live=fates["live"],
         calls_answered=sum(call.answered > 0 for call in calls),
+        calls_done=fates["done"],
         calls_cut=fates["cut"],
         calls_lost=fates["lost"],
         byes=len(byes),

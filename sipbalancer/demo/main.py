@@ -35,7 +35,7 @@ from .station import Station, bound_socket, open_station
 PHONES = 30
 SERVERS = 3
 VICTIM = 1
-SHORTEST, USUAL, LONGEST = 25.0, 45.0, 3600.0
+SHORTEST, USUAL, LONGEST = 16.0, 45.0, 3600.0
 TICK = 0.05
 STATUS_EVERY = 0.25
 REFRESH = 6.0

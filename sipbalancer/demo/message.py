@@ -159,6 +159,12 @@ def number(text: str, otherwise: int = 0) -> int:
     return int(text) if text.isdecimal() and len(text) <= 10 else otherwise
 
 
+def port_of(text: str, otherwise: int) -> int:
+    """A port, or `otherwise` when it is none that exists."""
+    port = number(text)
+    return port if 0 < port < 65536 else otherwise
+
+
 def split_list(value: str) -> list[str]:
     """Take a comma-separated value apart; commas in quotes and angle brackets do not count."""
     items, start, quoted, bracketed = [], 0, False, False
@@ -223,7 +229,7 @@ def split_hostport(text: str) -> Address:
         host, port = host.lstrip("["), rest.lstrip(":")
     else:
         host, _, port = text.partition(":")
-    return host.strip(), number(port.strip(), 5060)
+    return host.strip(), port_of(port.strip(), 5060)
 
 
 def hostport(address: Address) -> str:
@@ -234,7 +240,7 @@ def hostport(address: Address) -> str:
 
 def sent_by(via: str) -> str:
     """The sent-by of a Via value (`SIP/2.0/UDP host:port;...`)."""
-    return via.partition(";")[0].split()[-1] if via.strip() else ""
+    return via.partition(";")[0].rstrip().rpartition(" ")[2]
 
 
 def stamp(request: Message, source: Address) -> None:
@@ -256,7 +262,7 @@ def _with_parameter(via: str, name: str, value: str) -> str:
 def reply_address(via: str) -> Address:
     """Where a response with this top Via goes (RFC 3261 18.2.2, RFC 3581 4)."""
     host, port = split_hostport(sent_by(via))
-    return parameter(via, "received") or host, number(parameter(via, "rport"), port)
+    return parameter(via, "received") or host, port_of(parameter(via, "rport"), port)
 
 
 def reply(request: Message, status: int, reason: str, to_tag: str = "") -> Message:

@@ -103,7 +103,7 @@ def summary(tally: Tally, seconds: float) -> RenderableType:
             tally.registrations_cut,
             tally.registrations_lost,
         ),
-        ("calls", tally.calls, tally.calls_answered, tally.calls_cut, tally.calls_lost),
+        ("calls", tally.calls, tally.calls_done, tally.calls_cut, tally.calls_lost),
         ("BYE in calls", tally.byes, tally.byes_answered, tally.byes_cut, tally.byes_lost),
     ):
         table.add_row(name, *(str(number) for number in numbers))
