@@ -13,13 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from sipbalancer.config.model import CheckConfig, CheckType, RealServerConfig, VirtualServiceConfig
+from sipbalancer.config.model import CheckConfig, CheckType
 from sipbalancer.daemon import probe_ping, probe_sip
 from sipbalancer.daemon.log import LOGGER
 from sipbalancer.daemon.pace import Pace
 from sipbalancer.daemon.probe_command import Commands, command_words
 from sipbalancer.daemon.probe_sip import Question, Timers
-from sipbalancer.director.health import check_of
 from sipbalancer.director.verdict import ProbeOutcome, ProbeResult
 
 UNPROBED = frozenset({CheckType.ON, CheckType.OFF})
@@ -45,20 +44,6 @@ class ProbeTarget:
     def health_key(self) -> tuple[str, CheckConfig]:
         """What one Health is kept for."""
         return self.key, self.check
-
-
-def target_of(real: RealServerConfig, virtual: VirtualServiceConfig) -> ProbeTarget:
-    """The probe that `virtual` asks for at `real` (an address literal)."""
-    check = check_of(virtual.check, real)
-    return ProbeTarget(
-        key=real.key,
-        host=real.host,
-        port=check.checkport or real.port,
-        source=virtual.host,
-        check=check,
-        virtual_host=virtual.host,
-        virtual_port=virtual.port,
-    )
 
 
 class Turns:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sipbalancer.config.model import CheckConfig, CheckType, RealServerConfig, VirtualServiceConfig
-from sipbalancer.daemon.prober import Prober, ProbeTarget, Turns, target_of
+from sipbalancer.config.model import CheckConfig, CheckType
+from sipbalancer.daemon.prober import Prober, ProbeTarget, Turns
 from sipbalancer.director.verdict import ProbeOutcome, ProbeResult
 from tests.daemon.answerer import Answerer, answer, header, serve
 
@@ -23,8 +23,8 @@ def check(**words: Any) -> CheckConfig:
     return CheckConfig(**{"checkinterval": INTERVAL, "negotiatetimeout": 0.2, "checktimeout": 0.2, **words})
 
 
-def target(port: int, host: str = "127.0.0.1", **words: Any) -> ProbeTarget:
-    return ProbeTarget(f"{host}:{port}", host, port, "", check(**words), "192.0.2.10", 5060)
+def target(port: int, source: str = "", **words: Any) -> ProbeTarget:
+    return ProbeTarget(f"127.0.0.1:{port}", "127.0.0.1", port, source, check(**words), "192.0.2.10", 5060)
 
 
 class Reports:
@@ -160,9 +160,7 @@ def test_refused_and_silent_servers_are_told_apart_while_others_are_probed_on() 
 def test_one_probe_however_many_services_share_the_server() -> None:
     async def scenario(prober: Prober, reports: Reports) -> None:
         server = await serve()
-        real = RealServerConfig(host="127.0.0.1", port=server.port)
-        services = [VirtualServiceConfig(host=host, check=check()) for host in ("127.0.0.1", "127.0.0.2")]
-        prober.sync([target_of(real, service) for service in services])
+        prober.sync([target(server.port, source=source) for source in ("127.0.0.1", "127.0.0.2")])
         await reports.have(6)
         assert {address[0] for _, address in server.got} == {"127.0.0.1"}
         assert {found.source for found, _ in reports.all} == {"127.0.0.1"}
@@ -205,7 +203,7 @@ def test_sync_restarts_what_is_asked_in_another_way() -> None:
         server = await serve()
         prober.sync([target(server.port)])
         await reports.have(1)
-        here = ProbeTarget(f"127.0.0.1:{server.port}", "127.0.0.1", server.port, "127.0.0.9", check())
+        here = target(server.port, source="127.0.0.9")
         prober.sync([here])
         await reports.until(lambda: reports.all[-1][0] == here)
         assert server.got[-1][1][0] == "127.0.0.9"
@@ -303,13 +301,3 @@ def test_a_fault_of_ours_is_an_error_and_not_the_servers(caplog: pytest.LogCaptu
     assert {outcome.result for outcome in outcomes} == {ProbeResult.ERROR}
     assert "no randomness" in outcomes[0].text
     assert "probe failed inside sipbalancer" in caplog.messages
-
-
-def test_targets_from_the_file() -> None:
-    service = VirtualServiceConfig(host="192.0.2.10", port=5070, check=check(checkport=5080, receive="all"))
-    made = target_of(RealServerConfig(host="192.0.2.1", port=5061, receive="mine"), service)
-    assert made == ProbeTarget(
-        "192.0.2.1:5061", "192.0.2.1", 5080, "192.0.2.10", check(checkport=5080, receive="mine"), "192.0.2.10", 5070
-    )
-    assert made.health_key == ("192.0.2.1:5061", made.check)
-    assert target_of(RealServerConfig(host="192.0.2.1", port=5061), VirtualServiceConfig(host="x")).port == 5061
