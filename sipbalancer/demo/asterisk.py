@@ -8,6 +8,7 @@ Nothing here is found by name and killed: an `Instance` ends the process that it
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -272,6 +273,13 @@ class Instance:
         """What the console says to `command`; empty while nobody listens."""
         arguments = [str(self.tree.launcher), "-C", self._config, "-rx", command]
         return subprocess.run(arguments, capture_output=True, text=True, check=False).stdout
+
+    def drain(self) -> None:
+        """`core stop gracefully`: it refuses new calls and ends with its last one. (`cli` would wait for that.)"""
+        with socket.socket(socket.AF_UNIX) as console:
+            console.connect(str(self.folder / "run" / "asterisk.ctl"))
+            console.recv(1024)
+            console.sendall(b"core stop gracefully\0")
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -79,6 +79,10 @@ class Phone:
 
     def register(self, expires: int = 300) -> Message:
         """The final answer to the REGISTER with credentials; a 401 to those is returned, not answered again."""
+        return self.transact(self.registration(expires))
+
+    def registration(self, expires: int = 300) -> Message:
+        """The next REGISTER, without credentials."""
         call_id, tag, cseq = self._registration
         self._registration = (call_id, tag, cseq + 2)
         headers = (
@@ -90,7 +94,7 @@ class Phone:
             ("Contact", self.contact),
             ("Expires", str(expires)),
         )
-        return self.transact(Message(f"REGISTER sip:{self.domain} SIP/2.0", self._proxy + headers))
+        return Message(f"REGISTER sip:{self.domain} SIP/2.0", self._proxy + headers)
 
     def unregister(self) -> Message:
         return self.register(0)
@@ -130,11 +134,11 @@ class Phone:
 
     def transact(self, request: Message, to: Address | None = None, patience: float = PATIENCE) -> Message:
         """Send, repeat, answer one challenge; the final answer. Raises TimeoutError."""
-        final = self._once(request, to, patience)
+        final = self.once(request, to, patience)
         if final.status not in (401, 407):
             return final
         self.challenges += 1
-        return self._once(self.with_credentials(request, final), to, patience)
+        return self.once(self.with_credentials(request, final), to, patience)
 
     def with_credentials(self, request: Message, challenge: Message) -> Message:
         number, method = request.get("CSeq").split()
@@ -142,7 +146,8 @@ class Phone:
         credentials = authorization(challenge, method, request.uri, self.user.number, self.user.secret)
         return again._replace(headers=(*again.headers, credentials))
 
-    def _once(self, request: Message, to: Address | None, patience: float) -> Message:
+    def once(self, request: Message, to: Address | None = None, patience: float = PATIENCE) -> Message:
+        """As `transact`, but a challenge is the final answer."""
         with self.transaction(request, to) as answers:
             return self.await_final(answers, patience)
 

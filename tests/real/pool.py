@@ -42,6 +42,10 @@ AS_SAMPLE = Kind(1001, 1599, (NO_PROXY,) if DIRECT else ())
 REWRITTEN = Kind(1601, 1630, (REWRITE,))
 NO_PROXY_KIND = Kind(1631, 1660, (NO_PROXY,))
 REWRITTEN_NO_PROXY = Kind(1661, 1690, (REWRITE, NO_PROXY))
+NO_PATH = ("support_path=no",)
+PATHLESS = Kind(1701, 1730, (), NO_PATH)
+REWRITTEN_PATHLESS = Kind(1731, 1760, (REWRITE,), NO_PATH)
+REWRITTEN_PATHLESS_NO_PROXY = Kind(1761, 1790, (REWRITE, NO_PROXY), NO_PATH)
 SHORT = Kind(1691, 1699, AS_SAMPLE.endpoint, ("minimum_expiration=1",))
 """May register for seconds, so that a test sees a phone refresh by itself."""
 KINDS = {
@@ -49,6 +53,9 @@ KINDS = {
     "rewrite_contact": REWRITTEN,
     "no outbound_proxy": NO_PROXY_KIND,
     "rewrite_contact, no outbound_proxy": REWRITTEN_NO_PROXY,
+    "no Path": PATHLESS,
+    "no Path, rewrite_contact": REWRITTEN_PATHLESS,
+    "no Path, rewrite_contact, no outbound_proxy": REWRITTEN_PATHLESS_NO_PROXY,
 }
 
 
@@ -182,11 +189,15 @@ def instances(
         Instance(tree, folder / name, name, address, virtual, users, trunk=TRUNK, media=outside(address), shared=shared)
         for name, address in zip(names, addresses, strict=True)
     ]
-    for instance in made:
-        instance.write()
-        instance.start()
-    for instance in made:
-        instance.wait()
+    try:
+        for instance in made:
+            instance.write()
+            instance.start()
+        for instance in made:
+            instance.wait()
+    except BaseException:
+        stop_all(made)
+        raise
     return made
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.real.call import Call
+from tests.real.message import Message
 from tests.real.phone import Phone
-from tests.real.pool import Phones, home, registered
+from tests.real.pool import PATHLESS, Phones, home, registered
 from tests.real.programs import Balancer
 
 
@@ -12,21 +13,34 @@ def test_calls_and_registrations_outlive_a_restart(balancer: Balancer, phones: P
     pairs = [phones.together(2) for _ in range(5)]
     echoes = [phones.phone() for _ in range(5)]
     idle = phones.together(2, private="192.168.1.40")
-    homes = {phone: registered(phone) for pair in (*pairs, idle) for phone in pair}
+    pathless = phones.together(2, PATHLESS, private="192.168.1.40")
+    homes = {phone: registered(phone) for pair in (*pairs, idle, pathless) for phone in pair}
     calls = [caller.call(callee.user.number) for caller, callee in pairs]
     calls += [phone.call("600") for phone in echoes]
     for call in calls:
         call.wait_answer()
     others = [callee.calls.get(timeout=4) for _, callee in pairs]
+    halfway = {phone: challenged(phone) for phone in homes if phone in idle}
 
     balancer.restart()
+
+    for phone, again in halfway.items():
+        answer = phone.once(again)
+        assert (answer.status, home(answer)) == (200, homes[phone])
 
     callers_end(calls[:3], others[:3])
     callers_end(others[3:], calls[3:5])
     for call in calls[5:]:
         assert call.bye().status == 200
     reached(*idle)
+    reached(*pathless)
     assert {phone: home(phone.register()) for phone in homes} == homes
+
+
+def challenged(phone: Phone) -> Message:
+    """Its refresh with the credentials that the 401 asked for, not yet sent."""
+    request = phone.registration()
+    return phone.with_credentials(request, phone.once(request))
 
 
 def callers_end(calls: list[Call], others: list[Call]) -> None:
