@@ -18,6 +18,7 @@ _INDENT = 4
 _HEADS = ("virtual", "virtual6")
 _BARE = "supervised"
 """The one word ldirectord takes without a value."""
+_UNDECODED = "\ufffd"
 _FREE_TEXT = frozenset(("comment", "servicename", "emailalertfrom"))
 
 
@@ -63,6 +64,16 @@ def cut_comment(body: str) -> tuple[str, bool]:
     return body.rstrip(" \t"), kept
 
 
+def _is_odd(char: str) -> bool:
+    return char == _UNDECODED or not (char.isprintable() or char == "\t")
+
+
+def _odd_advice(char: str) -> str:
+    if char == _UNDECODED or "\ud800" <= char <= "\udfff":
+        return "has bytes that are not UTF-8; save the file as UTF-8, or type the value anew"
+    return f"has the character U+{ord(char):04X}, which cannot be seen; type it anew"
+
+
 class _Reader:
     def __init__(self, global_words: Container[str], findings: Findings) -> None:
         self._global_words = global_words
@@ -100,13 +111,13 @@ class _Reader:
         if match is None:
             return self._no_statement(number, content)
         word, value = match.groups()
-        odd = next((char for char in value if char != "\t" and not char.isprintable()), None)
+        odd = next((char for char in value if _is_odd(char)), None)
         if odd is None:
             return Statement(number, word, value)
         if word in _FREE_TEXT:
-            self._findings.warn(number, word, "has bytes that are not UTF-8 text; they are shown as `?`")
-            return Statement(number, word, "".join(c if c.isprintable() or c == "\t" else "?" for c in value))
-        self._findings.error(number, word, f"has the character U+{ord(odd):04X}, which cannot be seen; type it anew")
+            self._findings.warn(number, word, "has characters that cannot be shown; `?` stands for them")
+            return Statement(number, word, "".join("?" if _is_odd(char) else char for char in value))
+        self._findings.error(number, word, _odd_advice(odd))
         return None
 
     def _no_statement(self, number: int, content: str) -> Statement | None:

@@ -6,7 +6,7 @@ import pytest
 
 from sipbalancer.config.findings import Findings
 from sipbalancer.config.grammar import Statement, cut_comment, outline
-from sipbalancer.errors import Finding
+from sipbalancer.errors import ConfigError, Finding
 
 
 def read(text: str) -> tuple[list[Statement], list[list[Statement]], tuple[Finding, ...]]:
@@ -68,11 +68,17 @@ def test_a_bare_supervised_is_yes_with_a_warning() -> None:
     assert [str(finding) for finding in said] == ["f:1: supervised: stands without a value; write `supervised = yes`"]
 
 
-def test_text_for_people_survives_bytes_that_are_not_utf8() -> None:
-    text = b"virtual = a\n    comment = Z\xfcrich\n".decode("utf-8", "surrogateescape")
-    _, sections, said = read(text)
+@pytest.mark.parametrize("errors", ["surrogateescape", "replace"])
+def test_text_for_people_survives_bytes_that_are_not_utf8(errors: str) -> None:
+    _, sections, said = read(b"virtual = a\n    comment = Z\xfcrich\n".decode("utf-8", errors))
     assert sections[0][1].value == "Z?rich"
     assert [finding.line for finding in said] == [2]
+
+
+@pytest.mark.parametrize("errors", ["surrogateescape", "replace"])
+def test_other_values_do_not(errors: str) -> None:
+    with pytest.raises(ConfigError, match="f:1: autoreload: has bytes that are not UTF-8; save the file as UTF-8"):
+        read(b"autoreload = \xff\n".decode("utf-8", errors))
 
 
 def test_comments_may_hold_any_bytes() -> None:

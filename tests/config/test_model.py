@@ -25,3 +25,10 @@ def test_values_are_frozen_and_know_only_their_fields() -> None:
         server.weight = 5
     with pytest.raises(ValidationError):
         RealServerConfig.model_validate({"host": "10.0.0.2", "wieght": 5})
+
+
+def test_a_moved_line_is_the_same_value() -> None:
+    one, two = RealServerConfig(host="a", lines={"host": 1}), RealServerConfig(host="a", lines={"host": 9})
+    assert one == two and hash(one) == hash(two)
+    assert one != RealServerConfig(host="a", weight=2)
+    assert one != "a"
