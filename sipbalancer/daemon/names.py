@@ -69,6 +69,10 @@ class Names:
         kept = set(names_of(config))
         self._answers = {name: answer for name, answer in self._answers.items() if name in kept}
 
+    def unresolved(self) -> tuple[str, ...]:
+        """Names watched now that have had no answer yet: their servers are not there."""
+        return tuple(name[0] for name in names_of(self._config) if name not in self._answers)
+
     async def close(self) -> None:
         tasks = list(self._watching.values())
         self._watching.clear()

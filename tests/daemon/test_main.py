@@ -109,15 +109,17 @@ class Running:
         top = "".join(f"{word} = {value}\n" for word, value in self.words.items())
         self.file.write_text(top + "".join(sections))
 
-    def launch(self, *flags: str) -> subprocess.Popen[bytes]:
+    def launch(self, *flags: str, python: str = "") -> subprocess.Popen[bytes]:
+        """`python` is run before the program begins."""
         environ = {**os.environ, "NOTIFY_SOCKET": str(self.folder / "notify")}
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "sipbalancer", "run", str(self.file), *flags]
+            program = f"{python}\nfrom sipbalancer.cli import main\nraise SystemExit(main())"
+            command = [sys.executable, "-c", program, "run", str(self.file), *flags]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
         return self.process
 
-    def start(self, *flags: str) -> None:
-        self.launch(*flags)
+    def start(self, *flags: str, python: str = "") -> None:
+        self.launch(*flags, python=python)
         self.told("READY=1")
 
     def told(self, word: str) -> str:
@@ -428,6 +430,23 @@ def test_an_address_that_is_elsewhere_is_said_at_the_top_of_status(running: Runn
     running.start()
     assert "! 192.0.2.10:5060 IS NOT ON THIS HOST" in running.cli("status").splitlines()[0]
     running.says("IS NOT ON THIS HOST")
+
+
+def test_a_name_without_an_answer_is_left_out_and_said(running: Running, server: SipServer) -> None:
+    running.write(running.section(running.virtual), "\treal = nowhere.invalid:5060 masq\n")
+    running.start()
+    running.all_up()
+    status = running.status()
+    assert status["notes"] == ["nowhere.invalid cannot be resolved: its servers are left out"]
+    assert [each["server"] for each in status["services"][0]["servers"]] == [f"{server.host}:5060"]
+
+
+def test_it_runs_on_asyncios_own_loop(running: Running) -> None:
+    running.start(python="import sys; sys.modules['uvloop'] = None")
+    running.all_up()
+    running.says("loop=asyncio")
+    assert ask(running.virtual, OPTIONS).startswith("SIP/2.0 200 ")
+    assert running.stop() == 0
 
 
 def test_the_wish_to_stop_cancels_a_start_that_hangs() -> None:
