@@ -27,6 +27,8 @@ TURN_SECONDS = 10.0
 PATH_BYTES = 107
 """What sun_path holds, without its closing zero."""
 
+DENIED = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
+
 Request = dict[str, object]
 Obey = Callable[[Request], Awaitable[object]]
 
@@ -126,7 +128,8 @@ def bind(path: Path) -> socket.socket:
         _bind_private(sock, path)
     except OSError as error:
         sock.close()
-        raise EnvironmentFault(f"admin = {path}: {(error.strerror or str(error)).lower()}") from error
+        cure = f": name a folder that this user (uid {os.geteuid()}) may write" if error.errno in DENIED else ""
+        raise EnvironmentFault(f"admin = {path}: {(error.strerror or str(error)).lower()}{cure}") from error
     return sock
 
 

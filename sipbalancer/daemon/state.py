@@ -62,7 +62,8 @@ class State:
         if problem:
             self.memory = mmap.mmap(-1, size)
             lost = f"{LOST_PINS}, and the {LOST_CONTACTS}"
-            self.warnings.append(f"state = {folder}: {problem}: running on memory alone, {lost}")
+            cure = f"name a folder that this user (uid {os.geteuid()}) may write"
+            self.warnings.append(f"state = {folder}: {problem}: running on memory alone, {lost}; {cure}")
             return
         self.contacts = folder / "contacts.db"
         self._map_pins(folder / "pins", size)

@@ -216,3 +216,14 @@ def test_a_folder_that_cannot_be_made_names_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EnvironmentFault, match=r"admin = .*file/x/admin.sock: not a directory"):
         admin.bind(tmp_path / "file" / "x" / "admin.sock")
+
+
+def test_a_missing_permission_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied")  # root, who often runs tests, is never refused
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(
+        EnvironmentFault, match=r"permission denied: name a folder that this user \(uid \d+\) may write"
+    ):
+        admin.bind(tmp_path / "admin.sock")

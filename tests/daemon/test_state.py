@@ -78,6 +78,7 @@ def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path: Path, opened: list[
     text = "\n".join(state.warnings)
     assert "a restart forgets which server each registration and call is on" in text
     assert "not recognised after it" in text
+    assert f"name a folder that this user (uid {os.geteuid()}) may write" in text
 
 
 def test_pins_that_are_no_file_are_a_warning_of_their_own(tmp_path: Path, opened: list[State]) -> None:
