@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -33,12 +34,12 @@ class Frame(NamedTuple):
 
 def live(frame: Frame) -> RenderableType:
     """The whole screen."""
-    table = Table(title=frame.title, title_justify="left", title_style="bold")
-    table.add_column("server", no_wrap=True)
+    table = Table(title=frame.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column("server", no_wrap=True, min_width=23)
     table.add_column("verdict", no_wrap=True, min_width=8)
-    table.add_column("reason", min_width=30)
-    for heading in ("latency", "calls", "registered", "requests/s"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("latency", "calls", "phones", "req/s"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=max(5, len(heading)))
+    table.add_column("reason", no_wrap=True, overflow="ellipsis")  # the first to give way: the events tell it too
     for name, server in servers(frame):
         table.add_row(*_row(name, server))
     events = [Text(event, style="dim") for event in frame.events[-EVENTS_SHOWN:]]
@@ -71,11 +72,11 @@ def _row(name: str, server: Mapping[str, Any]) -> list[Text]:
     return [
         Text(f"{name} {server['server']}"),
         Text(verdict, style=COLOURS.get(verdict, "")),
-        Text(str(server["reason"])),
         Text(f"{latency * 1000:.1f} ms" if latency else "-"),
         Text(str(server["calls"])),
         Text(str(server["registrations"])),
         Text(f"{float(server['requests_per_second']):.1f}"),
+        Text(str(server["reason"])),
     ]
 
 
