@@ -344,6 +344,19 @@ def test_a_registration_is_found_also_after_a_restart(running: Running, server: 
     assert running.status()["services"][0]["servers"][0]["registrations"] == 1
 
 
+def test_a_killed_balancer_starts_again_and_knows_its_pins(running: Running, server: SipServer) -> None:
+    running.start()
+    running.all_up()
+    assert ask(running.virtual, REGISTER).startswith("SIP/2.0 200 ")
+    assert running.process is not None
+    running.process.kill()
+    running.process.wait(PATIENCE)
+    assert running.admin.exists(), "the socket is left behind"
+    running.start()
+    found = json.loads(running.cli("where", f"100@{running.virtual}", "--json"))
+    assert [entry["server"] for entry in found] == [f"{server.host}:5060"]
+
+
 def test_a_state_folder_that_cannot_be_written_is_a_warning(running: Running) -> None:
     (running.folder / "file").touch()
     running.words["state"] = f'"{running.folder}/file/state"'
