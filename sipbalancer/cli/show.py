@@ -65,10 +65,8 @@ def _footer(document: Document) -> Text:
 
 
 def _service(service: Document, now: float) -> Table:
-    pins = service["pins"]
-    title = f"{plain(service['virtual'])}  {plain(service['scheduler'])}  " + "  ".join(
-        f"{plain(kind)} pins {count}" for kind, count in pins.items()
-    )
+    pins = ", ".join(f"{plain(kind)} {count}" for kind, count in service["pins"].items() if count)
+    title = f"{plain(service['virtual'])}  {plain(service['scheduler'])}  pins: {pins or 'none'}"
     table = Table(title=title, title_justify="left", title_style="bold", expand=False)
     table.add_column("server", overflow="fold", min_width=15)
     table.add_column("verdict", no_wrap=True, min_width=8)

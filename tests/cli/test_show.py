@@ -34,7 +34,7 @@ DOCUMENT: dict[str, Any] = {
             "virtual": "192.0.2.10:5060",
             "scheduler": "wrr",
             "notes": ["192.0.2.10:5060 IS NOT ON THIS HOST"],
-            "pins": {"call": 3},
+            "pins": {"call": 3, "ended": 0, "binding": 41},
             "servers": [SERVER],
         }
     ],
@@ -61,6 +61,12 @@ def test_a_row_has_all_that_is_asked_at_three_in_the_morning() -> None:
         "41",
         "12.3",
     ]
+
+
+def test_the_title_names_the_pins_there_are() -> None:
+    assert "192.0.2.10:5060  wrr  pins: call 3, binding 41\n" in "".join(
+        f"{line.strip()}\n" for line in shown(status_view(DOCUMENT)).splitlines()
+    )
 
 
 def test_notes_come_first() -> None:
