@@ -141,6 +141,7 @@ _BOTH = [
         outbound=values.yes_no,
         clientheader=values.header_name,
         calltimeout=values.own_count(1),
+        deaddialogs=values.own_seconds,
     ),
     *_later(Owner.SERVICE, "accepted; a server that comes back takes its full share at once until later work",
             slowstart=values.own_seconds),

@@ -182,6 +182,8 @@ class VirtualServiceConfig(Frozen):
     clientheader: str = ""
     calltimeout: int = 43200
     slowstart: float = 0.0
+    deaddialogs: float = 10.0
+    """A server must be down so long before requests inside its dialogs (BYE sooner) are answered 481."""
 
     @property
     def key(self) -> str:

@@ -24,7 +24,7 @@ from sipbalancer.config.values import written
 from sipbalancer.errors import Finding
 
 _SECONDS = frozenset(
-    "persistent calltimeout slowstart checkinterval negotiatetimeout checktimeout emailalertfreq".split()
+    "persistent calltimeout deaddialogs slowstart checkinterval negotiatetimeout checktimeout emailalertfreq".split()
 )
 _EMPTY = {
     "login": "- (the probe names no user)",

@@ -98,10 +98,10 @@ def refuse(
 def say_again(
     state: State, service: VirtualService, facts: RequestFacts, flow_in: Flow, said: bytes, now: float
 ) -> Datagram | None:
-    """A repeat of what we answered; a CANCEL of it comes too late (RFC 3261 9.2), an ACK ends here."""
+    """A repeat of what we answered; a CANCEL of it comes too late and says so to nobody (9.2), an ACK ends here."""
     service.dropped["repeat of answered"] += 1
     if facts[1] == b"CANCEL":
-        return answer_to(state, service, facts, flow_in, 481, b"", now)
+        return answer_to(state, service, facts, flow_in, 200, b"", now)
     return None if facts[1] == b"ACK" else (said, way_back(service, facts, flow_in)[0])
 
 

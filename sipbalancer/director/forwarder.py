@@ -32,6 +32,7 @@ from sipbalancer.director.answers import (
 from sipbalancer.director.from_client import Decision, decide
 from sipbalancer.director.from_server import Outward, decide_outward
 from sipbalancer.director.responses import Responses
+from sipbalancer.director.retries import Retries
 from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.to_client import commit_outward
@@ -52,7 +53,8 @@ class Forwarder:
     def __init__(self, state: State) -> None:
         self.state = state
         self.outbox: list[Datagram] = state.outbox
-        self._response = Responses(state).received
+        self.retries = Retries(state)
+        self._response = Responses(state, self.retries).received
 
     # The verbs of the edge.
 
@@ -81,9 +83,12 @@ class Forwarder:
             service.dropped["server refused" if server is not None else "client refused"] += 1
             if server is not None:
                 server.refusals += 1
+                if server.health.evidence.refusal(now):
+                    self.state.suspects[server.health] = None
 
     def due(self, now: float) -> list[Datagram]:
         """The slow verb: the outbox, then what time has brought; bounded."""
+        self.retries.due(now)
         for transaction in self.state.transactions.expire(now, _DUE_TRANSACTIONS):
             transaction.service.dropped["unanswered"] += 1
         self.state.pins.sweep(now, _DUE_PINS)
@@ -132,11 +137,29 @@ class Forwarder:
         if decision.server is None:
             service.chosen["none"] += 1
             return self._not_forwarded(service, decision, facts, flow_in, now)
-        if decision.by != "transaction":
-            said = self.state.transactions.answered.get(decision.key, now)
-            if said is not None:
-                return say_again(self.state, service, facts, flow_in, said, now)
-        return commit(self.state, service, decision, facts, flow_in, now)
+        if decision.by == "transaction":
+            return self._again(service, decision, facts, flow_in, now)
+        said = self.state.transactions.answered.get(decision.key, now)
+        if said is not None:
+            return say_again(self.state, service, facts, flow_in, said, now)
+        out, transaction = commit(self.state, service, decision, facts, flow_in, now)
+        if transaction is not None:
+            self.retries.watch(transaction, out[0], now)
+        return out
+
+    def _again(
+        self, service: VirtualService, decision: Decision, facts: RequestFacts, flow_in: Flow, now: float
+    ) -> Datagram | None:
+        """A copy, CANCEL or ACK of a request we know: the same server and branch, unless we take care of it."""
+        transaction = self.state.transactions.pending.get(decision.key)
+        if transaction is not None:
+            method = facts[1]
+            if self.retries.absorb(transaction, method):
+                service.dropped["repeat absorbed"] += 1
+                return None
+            if method == b"CANCEL" and transaction.method == b"INVITE" and self.retries.cancelled(transaction, now):
+                return answer_to(self.state, service, facts, flow_in, 200, b"", now)
+        return commit(self.state, service, decision, facts, flow_in, now)[0]
 
     def _to_client(
         self, service: VirtualService, outward: Outward, facts: RequestFacts, flow_in: Flow, now: float

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sipbalancer.config.model import CheckConfig, CheckType, RealServerConfig
+from sipbalancer.director.evidence import Evidence
 from sipbalancer.director.snapshot import PROBE_BUCKETS
 from sipbalancer.director.verdict import ProbeOutcome, ProbeResult, Transition, Verdict
 
@@ -23,6 +24,17 @@ SICK = frozenset({408, 500, 502, 504})
 ANSWERED = frozenset({ProbeResult.OK, ProbeResult.UNAVAILABLE, ProbeResult.BAD})
 FAILED = frozenset({ProbeResult.BAD, ProbeResult.TIMEOUT, ProbeResult.REFUSED})
 """What counts towards `failurecount`. ERROR is not here: it says something of us, nothing of the server."""
+
+
+OVERLOAD_ANSWERS = 2
+"""Answers inside dialogs that make a server with silent probes overloaded and not down."""
+FLAP_MEMORY = 300.0
+"""Seconds a fall is remembered."""
+FLAPS_FREE = 2
+"""Falls within that time that cost nothing."""
+FLAP_HOLD = 2.0
+"""Seconds the hold begins with (times 2 for the first excess fall, 4 for the second ...)."""
+LONGEST_HOLD = 120.0
 
 
 def judge(
@@ -67,6 +79,9 @@ class Health:
     def __init__(self, key: str, check: CheckConfig, now: float) -> None:
         self.key = key
         self.check = check
+        self.evidence = Evidence()
+        self.refused = False
+        """Down because the port refuses: nobody can be there."""
         self.verdict = Verdict.STARTING
         self.reason = "not yet probed"
         self.since = now
@@ -80,6 +95,8 @@ class Health:
         """In a row."""
         self.successes = 0
         """In a row."""
+        self._falls: list[float] = []
+        self._held_until = 0.0
         self._rising = False  # has been down: risecount good answers before it takes work again
         self._silent = 0  # of the failures in a row, the last so many were silence
         if check.checktype is CheckType.ON:
@@ -88,21 +105,48 @@ class Health:
             self._become(Verdict.DOWN, "checktype = off", now)
 
     def probe_result(self, outcome: ProbeOutcome, now: float) -> Transition | None:
-        """Take one finished probe; the transition when it changed the verdict."""
+        """Take one finished probe (or burst of probes); the transition when it changed the verdict."""
         self._count(outcome)
+        transition = self._judged(outcome, now)
+        if outcome.result is not ProbeResult.ERROR:
+            self.evidence.settled()
+        return transition
+
+    def _judged(self, outcome: ProbeOutcome, now: float) -> Transition | None:
         if outcome.result is ProbeResult.OK:
             return self._good(outcome.text, now)
         if outcome.result is ProbeResult.UNAVAILABLE:
             return self._leaving(outcome.text, now)
+        if outcome.result is ProbeResult.TIMEOUT and outcome.probes > 1:
+            return self._silent_burst(outcome, now)
         if outcome.result in FAILED:
             return self._failed(outcome, now)
         if self.verdict is Verdict.STARTING:
             self.reason = outcome.text
         return None
 
+    def _silent_burst(self, outcome: ProbeOutcome, now: float) -> Transition | None:
+        """Many fresh probes and no answer: what traffic says decides (design 5.2)."""
+        evidence, begun = self.evidence, now - outcome.duration
+        if evidence.heard_new >= begun:
+            return None  # it serves; something eats the probes
+        if evidence.dialog_answers >= OVERLOAD_ANSWERS:
+            self.successes = 0
+            return self._become(Verdict.OVERLOADED, f"{outcome.probes} probes unanswered, its dialogs are served", now)
+        return self._failed(outcome._replace(text=self._silence(outcome, begun)), now)
+
+    def _silence(self, outcome: ProbeOutcome, begun: float) -> str:
+        evidence = self.evidence
+        requests = f" and {evidence.unanswered} requests" if evidence.unanswered else ""
+        text = f"{outcome.probes} probes{requests} unanswered in {outcome.duration:.1f} s"
+        if evidence.own >= begun:
+            return f"{text}, but its own requests arrive: firewall or fail2ban on the server?"
+        return text
+
     def _count(self, outcome: ProbeOutcome) -> None:
-        self.probes[outcome.result] += 1
+        self.probes[outcome.result] += outcome.probes
         if outcome.result in ANSWERED:
+            self.evidence.measured(outcome.latency)
             self.latency = outcome.latency
             self.probe_sum += outcome.latency
             self.probe_buckets[bisect_left(PROBE_BUCKETS, outcome.latency)] += 1
@@ -110,15 +154,22 @@ class Health:
     def _good(self, text: str, now: float) -> Transition | None:
         self.failures = self._silent = 0
         self.successes += 1
+        self.evidence.heard = self.evidence.heard_new = now
         if self._rising and self.successes < self.check.risecount:
             return self._become(
                 Verdict.STARTING, f"{self.successes} of {self.check.risecount} good answers after down", now
             )
+        if self._rising and now < self._held_until:
+            return self._become(Verdict.STARTING, self._held_back(now), now)
         self._rising = False
         return self._become(Verdict.UP, text, now)
 
+    def _held_back(self, now: float) -> str:
+        return f"held back {self._held_until - now:.0f} s more: down {len(self._falls)} times in {FLAP_MEMORY:.0f} s"
+
     def _leaving(self, text: str, now: float) -> Transition | None:
         """A 503 is an answer, so no failure; nor is it a good one."""
+        self.evidence.heard = now
         self.failures = self.successes = self._silent = 0
         return self._become(Verdict.DRAINING, text, now)
 
@@ -130,8 +181,18 @@ class Health:
             if self.verdict is Verdict.STARTING:
                 self.reason = self._why(outcome)
             return None
-        self._rising = True
+        self._fell(now)
+        self.refused = outcome.result is ProbeResult.REFUSED
         return self._become(Verdict.DOWN, self._why(outcome), now)
+
+    def _fell(self, now: float) -> None:
+        """Flap damping: who falls again and again waits longer each time before it takes work."""
+        if self._rising:
+            return
+        self._rising = True
+        self._falls = [*(at for at in self._falls if now - at < FLAP_MEMORY), now]
+        excess = len(self._falls) - FLAPS_FREE
+        self._held_until = now + min(FLAP_HOLD * 2**excess, LONGEST_HOLD) if excess > 0 else now
 
     def _why(self, outcome: ProbeOutcome) -> str:
         if self.failures == 1:

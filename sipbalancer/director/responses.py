@@ -7,7 +7,9 @@ what was asked.
 from __future__ import annotations
 
 from sipbalancer.director import learn
+from sipbalancer.director.given_up import clean_up
 from sipbalancer.director.keys import TRANSACTION_KEY
+from sipbalancer.director.retries import Retries
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
@@ -26,8 +28,9 @@ _CACHED = 32768
 class Responses:
     """Takes every response; holds the cache of ways back."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, retries: Retries) -> None:
         self._state = state
+        self._retries = retries
         self._back: dict[bytes, Flow] = {}
 
     def received(self, service: VirtualService, data: bytes, flow_in: Flow, now: float) -> Datagram | None:
@@ -46,16 +49,55 @@ class Responses:
             service.dropped["response from a stranger"] += 1
             return None
         server.responses[status // 100] += 1
-        transaction = self._state.transactions.pending.get(branch[_BRANCH : _BRANCH + TRANSACTION_KEY])
-        if transaction is not None and (
-            transaction.inward is not (sender is not None) or not branch.endswith(transaction.server.tag)
+        key = branch[_BRANCH : _BRANCH + TRANSACTION_KEY]
+        transaction = self._state.transactions.pending.get(key)
+        if transaction is not None and (transaction.inward is not (sender is not None)):
+            transaction = None  # not from the side that was asked
+        if sender is not None:
+            sender.health.evidence.answered(transaction is not None and transaction.in_dialog, now)
+        if self._is_given_up(transaction, key, branch, now):
+            self._clean_up(key, branch, status, data, now)
+            return None
+        if status < 200:
+            if transaction is not None:
+                learn.provisional(self._state, transaction, status, now)
+        elif (
+            status == 503
+            and transaction is not None
+            and sender is not None
+            and self._kept(transaction, (pop_via(data, start, end), back), now)
         ):
-            transaction = None  # not from the side that was asked, or of a try given up
-        if status >= 200:
+            return None
+        else:
             self._learn(service, server, sender is not None, status, data, transaction, back, now)
-        elif transaction is not None:
-            learn.provisional(self._state, transaction, status, now)
         return pop_via(data, start, end), back
+
+    # Tries that were given up, and 503.
+
+    def _is_given_up(self, transaction: Transaction | None, key: bytes, branch: bytes, now: float) -> bool:
+        """Whether this answers a try that is another's now, or a request that we ended ourselves."""
+        if transaction is not None:
+            current = branch.endswith(transaction.server.tag)
+            return not current or (transaction.cancelled and not transaction.inward)
+        ended = self._state.transactions.given_up.get(key, now)
+        return ended is not None and (ended.by_us or not branch.endswith(ended.server.tag))
+
+    def _clean_up(self, key: bytes, branch: bytes, status: int, data: bytes, now: float) -> None:
+        transactions = self._state.transactions
+        transaction = transactions.pending.get(key) or transactions.given_up.get(key, now)
+        if transaction is None:
+            return
+        for server in (transaction.server, *transaction.tried):
+            if branch.endswith(server.tag):
+                clean_up(self._state, transaction, server, _cseq_method(data), status, data)
+        if not transaction.inward and status >= 200 and key in transactions.pending:
+            transactions.end(transaction, now)
+
+    def _kept(self, transaction: Transaction, held: Datagram, now: float) -> bool:
+        if transaction.method == b"INVITE" and _cseq_method(held[0]) != b"INVITE":
+            return False
+        speaks = held[0].find(b"\nRetry-After:") >= 0
+        return self._retries.unavailable(transaction, held, speaks, now)
 
     def _learn(
         self,

@@ -20,9 +20,10 @@ from sipbalancer.sip.uri import read_place
 
 CHOSEN_BY = (
     *("transaction", "token", "call", "related", "binding", "scheduler", "fallback", "none"),
+    *("repeat", "failover"),
     *("client_transaction", "client_token", "client_binding", "client_outbound"),
 )
-"""How a server was chosen for a client's request; how the client was found for a server's."""
+"""How a server was chosen for a client's request; our own copies and moves; how the client was found for a server's."""
 
 
 def read_netmask(text: str) -> bytes:

@@ -9,7 +9,8 @@ from sipbalancer.director.keys import Keys
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.service import RealServer, VirtualService
-from sipbalancer.director.transactions import TIMER_F, Transactions
+from sipbalancer.director.transactions import TIMER_F, Transaction, Transactions
+from sipbalancer.director.wheel import Wheel
 from sipbalancer.sip.flow import Datagram, pack_address, unpack_address
 from sipbalancer.sip.flow_token import FlowToken, TokenSealer
 
@@ -22,7 +23,7 @@ _EVENTS = 256
 class State:
     """Keys, pins, transactions, bindings and the small caches. Every part is bounded."""
 
-    def __init__(self, keys: tuple[bytes, ...], pins: PinTable) -> None:
+    def __init__(self, keys: tuple[bytes, ...], pins: PinTable, now: float) -> None:
         self.keys = Keys(keys[0])
         self.sealer = TokenSealer(keys)
         self.pins = pins
@@ -41,6 +42,11 @@ class State:
         """Call-ID and the client address a token names -> the packed address the phone has now."""
         self.outbox: list[Datagram] = []
         """What a datagram or the clock caused beyond the one answer; the edge empties it after each batch."""
+        self.wheel = Wheel(now)
+        self.suspects: dict[Health, None] = {}
+        """Servers that want a probe at once; the daemon takes them after each `due`."""
+        self.held: dict[bytes, Transaction] = {}
+        """Transactions whose 503 waits for a probe's word."""
         self.internal_errors = 0
         self.last_error = ""
         self._events: dict[str, None] = {}

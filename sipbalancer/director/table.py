@@ -38,7 +38,7 @@ class ServiceTable:
 
     def __init__(self, config: Config, keys: tuple[bytes, ...], pins: PinTable, now: float, seed: int) -> None:
         """`config` has address literals only; `keys` newest first; `seed` any integer (where round robin starts)."""
-        self.state = State(keys, pins)
+        self.state = State(keys, pins, now)
         self.forwarder = Forwarder(self.state)
         self.legs: tuple[LegSpec, ...] = ()
         self.healths: tuple[Health, ...] = ()
@@ -122,7 +122,23 @@ class ServiceTable:
         """Take a finished probe; what changed, for every service that has the server."""
         before = self._verdicts(health)
         health.probe_result(outcome, now)
-        return self._changes(before, now)
+        changes = self._changes(before, now)
+        servers = [server for server, _ in before]
+        for server, old in before:
+            if old is not Verdict.DOWN and server.verdict is Verdict.DOWN:
+                self.forwarder.retries.server_down(server, now)
+        self.forwarder.retries.probed(servers, now)
+        return changes
+
+    def probe_silent(self, health: Health, sent: float) -> None:
+        """A probe sent at `sent` is unanswered after `health.evidence.wait` seconds; others follow it."""
+        health.evidence.probe_silent(sent)
+
+    def suspects(self) -> tuple[Health, ...]:
+        """Servers to probe at once, since the last call: the daemon asks after each `due`."""
+        suspects = tuple(self.state.suspects)
+        self.state.suspects.clear()
+        return suspects
 
     def virtual_of(self, health: Health) -> tuple[str, int]:
         """The first virtual address and port that uses this check."""

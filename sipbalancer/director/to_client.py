@@ -25,6 +25,7 @@ def commit_outward(
     """Forward to the client's flow; Via and Record-Route name the server the request came from."""
     data, method, uri, head, rport, via_end, _, _, call_id, _, _, _, hops, hops_start, hops_end, routes, _ = facts
     service.chosen["client_" + outward.by] += 1
+    server.health.evidence.own = now
     server.sent[method if method in METHODS else b"OTHER"] += 1
     if method != b"ACK" and outward.by != "transaction":
         transaction = Transaction(outward.key, method, service, server, client, False, data, call_id, now)

@@ -9,6 +9,7 @@ from sipbalancer.director.from_client import Decision
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
+from sipbalancer.director.verdict import Verdict
 from sipbalancer.sip.aor import read_aor, tag
 from sipbalancer.sip.edit import Edit, cut_routes, forward_request, names_path
 from sipbalancer.sip.flow import Datagram, Flow, flow_of
@@ -19,16 +20,18 @@ from sipbalancer.sip.scan import RequestFacts
 
 def commit(
     state: State, service: VirtualService, decision: Decision, facts: RequestFacts, flow_in: Flow, now: float
-) -> Datagram:
-    """Forward to the chosen server: count it, remember the choice, edit the bytes."""
+) -> tuple[Datagram, Transaction | None]:
+    """Forward to the chosen server: count it, remember the choice, edit the bytes. The transaction of a first copy."""
     method, server, by = facts[1], decision.server, decision.by
     assert server is not None
     service.chosen[by] += 1
     server.requests[method if method in METHODS else b"OTHER"] += 1
     back, at, received = (flow_in, facts[4], flow_in[2]) if facts[4] >= 0 else way_back(service, facts, flow_in)
+    transaction = None
     if by != "transaction" and method != b"ACK":
-        remember(state, service, decision, facts, flow_in, back, now)
-    return edit(state, service, server, decision.key, decision.cut, facts, flow_in, back, at, received), server.flow
+        transaction = remember(state, service, decision, facts, flow_in, back, now)
+    out = edit(state, service, server, decision.key, decision.cut, facts, flow_in, back, at, received)
+    return (out, server.flow), transaction
 
 
 def edit(
@@ -66,7 +69,7 @@ def remember(
     flow_in: Flow,
     back: Flow,
     now: float,
-) -> None:
+) -> Transaction:
     """The first copy of a request: its transaction, and the unconfirmed pins beside it."""
     data, method, _, _, _, _, _, _, call_id, _, _, to_value, *_ = facts
     server = decision.server
@@ -85,10 +88,14 @@ def remember(
             state.provisional.put(transaction.aor + back[1], server.number, now)
     elif not tag(to_value):
         state.recent_calls.put(state.call_key(service, call_id), server.number, now)
-    elif decision.token is not None and decision.token.client != back[1]:
-        transaction.token = flow_of(service.leg, decision.token.client)
+    else:
+        transaction.in_dialog = True
+        if decision.token is not None and decision.token.client != back[1]:
+            transaction.token = flow_of(service.leg, decision.token.client)
+    transaction.stays = decision.by == "binding" and service.config.quiescent and server.verdict is Verdict.DOWN
     learn.persist(state, service, server, decision.pin, now)
     state.transactions.begin(transaction)
+    return transaction
 
 
 def client_header(service: VirtualService, facts: RequestFacts, flow_in: Flow, edits: list[Edit] | None) -> list[Edit]:

@@ -11,7 +11,7 @@ from collections import deque
 
 from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.service import RealServer, VirtualService
-from sipbalancer.sip.flow import Flow
+from sipbalancer.sip.flow import Datagram, Flow
 
 TIMER_F = 32.0
 """64*T1: how long a non-INVITE transaction waits for its final, and an ended one is remembered."""
@@ -24,6 +24,8 @@ class Transaction:
 
     __slots__ = (
         "aor",
+        "by_us",
+        "cancelled",
         "call_id",
         "client",
         "contact",
@@ -31,15 +33,22 @@ class Transaction:
         "data",
         "deadline",
         "first",
+        "held",
+        "in_dialog",
+        "interval",
         "inward",
         "key",
         "method",
         "pin",
         "provisional",
+        "sent",
+        "sent_at",
         "server",
         "service",
         "source",
+        "stays",
         "token",
+        "tried",
     )
 
     def __init__(
@@ -79,6 +88,23 @@ class Transaction:
         """REGISTER: the AoR's pin key."""
         self.contact = b""
         """REGISTER: not empty when it names Contacts (it does not when it only asks)."""
+        self.in_dialog = False
+        self.sent = b""
+        """The bytes as they left, for our own repeats on the server hop; b"" where only the client repeats."""
+        self.sent_at = now
+        """When it first went to its present server."""
+        self.stays = False
+        """`quiescent`: its pin waits for the server's return."""
+        self.interval = 0.0
+        """Seconds to the next repeat."""
+        self.tried: tuple[RealServer, ...] = ()
+        """Servers it was taken from: what they still say must not reach the client."""
+        self.by_us = False
+        """We answered it ourselves."""
+        self.cancelled = False
+        """The client wants it no more: it goes nowhere else."""
+        self.held: Datagram | None = None
+        """A 503 that waits for a probe's word, ready for the client."""
         self.token: Flow | None = None
         """In a dialog: the client flow the token named, when the request came on another."""
 
@@ -92,6 +118,8 @@ class Transactions:
         """Key -> the answer we gave ourselves."""
         self.ended: RecentPins[int] = RecentPins(remembered, TIMER_F)
         """Key -> the number of the server it went to (a number, so that the collector need not look inside)."""
+        self.given_up: RecentPins[Transaction] = RecentPins(4096, TIMER_F)
+        """Key -> an ended transaction that was taken from a server which may still say something of it."""
         self.refused = 0
         self._limit = limit
         self._due: deque[tuple[float, bytes]] = deque()
@@ -117,7 +145,16 @@ class Transactions:
         """Its final response passed, or its time is over: only the choice stays."""
         if self.pending.pop(transaction.key, None) is not None:
             transaction.server.transactions -= 1
+            if transaction.tried:
+                self.given_up.put(transaction.key, transaction, now)
         self.ended.put(transaction.key, transaction.server.number, now)
+
+    def forget(self, transaction: Transaction, now: float) -> None:
+        """We answered it ourselves: its repeats meet that answer, and what its tries still say is cleaned up."""
+        transaction.by_us = True
+        self.end(transaction, now)
+        self.ended.drop(transaction.key)
+        self.given_up.put(transaction.key, transaction, now)
 
     def expire(self, now: float, limit: int) -> list[Transaction]:
         """End the records whose time is over, at most `limit` of each kind; those that were still waiting."""
@@ -137,4 +174,5 @@ class Transactions:
                     over.append(transaction)
         self.ended.sweep(now)
         self.answered.sweep(now)
+        self.given_up.sweep(now)
         return over

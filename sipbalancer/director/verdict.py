@@ -39,6 +39,10 @@ class ProbeOutcome(NamedTuple):
     text: str
     latency: float = 0.0
     """Seconds from the first copy to the answer; 0 where nothing came."""
+    probes: int = 1
+    """Probes it took: one, or a burst of fresh ones."""
+    duration: float = 0.0
+    """Seconds from the first of them to this outcome."""
 
 
 class Transition(NamedTuple):

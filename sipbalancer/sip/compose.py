@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.headers import read_message
-from sipbalancer.sip.uri import parameter, parameters
+from sipbalancer.sip.uri import addr_spec, parameter, parameters
 
 PHRASES = {
     200: b"OK",
@@ -37,6 +38,48 @@ def reply(request: bytes, status: int, to_tag: bytes, extra: bytes = b"") -> byt
     lines.append(extra)
     lines.append(b"Content-Length: 0\r\n\r\n")
     return b"".join(lines)
+
+
+def follow_up(request: bytes, method: bytes, via: bytes, to_line: bytes = b"") -> bytes:
+    """A CANCEL (9.1) or a non-2xx ACK (17.1.1.3) for an INVITE we sent: its Request-URI, From, Call-ID, CSeq number.
+
+    `via`: our Via line with the INVITE's branch; `to_line`: the To line of the answer, for the ACK.
+    """
+    message = read_message(request)
+    uri = message.start_line.split(b" ")[1]
+    lines = [b"%b %b SIP/2.0\r\n" % (method, uri), via, b"Max-Forwards: 70\r\n"]
+    for header in message.headers:
+        if header.name in (b"from", b"call-id"):
+            lines.append(request[header.line : header.next])
+        elif header.name == b"to":
+            lines.append(to_line or request[header.line : header.next])
+        elif header.name == b"cseq":
+            lines.append(b"CSeq: %b %b\r\n" % (message.value(header).split()[0], method))
+    return b"".join((*lines, b"Content-Length: 0\r\n\r\n"))
+
+
+def to_line_of(response: bytes) -> bytes:
+    """The To line of an answer, tag and all."""
+    message = read_message(response)
+    return next((response[header.line : header.next] for header in message.headers if header.name == b"to"), b"")
+
+
+def end_dialog(answer: bytes, via_ack: bytes, via_bye: bytes) -> tuple[bytes, bytes]:
+    """ACK and BYE for a 2xx to an INVITE that nobody wants any more (13.2.2.4, 15.1.1), sent to where it came from.
+
+    We are the hop next to the answerer, so no Route is left to follow: its Contact is the target.
+    MalformedMessage when the 2xx has no Contact.
+    """
+    message = read_message(answer)
+    target = addr_spec(message.first(b"contact") or b"<>")
+    if not target:
+        raise MalformedMessage("contact")
+    common = [answer[each.line : each.next] for each in message.headers if each.name in (b"from", b"to", b"call-id")]
+    number = int((message.first(b"cseq") or b"0").split()[0])
+    tail = b"Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    ack = b"ACK %b SIP/2.0\r\n%b%bCSeq: %d ACK\r\n%b" % (target, via_ack, b"".join(common), number, tail)
+    bye = b"BYE %b SIP/2.0\r\n%b%bCSeq: %d BYE\r\n%b" % (target, via_bye, b"".join(common), number + 1, tail)
+    return ack, bye
 
 
 def _with_tag(line: bytes, to_tag: bytes) -> bytes:

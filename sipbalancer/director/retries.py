@@ -1,0 +1,249 @@
+"""The server hop: our own repeats, and when a request moves to another server (design 5.3) and when it does not.
+
+It moves only when its server's verdict became `down` (a refusal confirmed, or a silence proved), when nothing at all
+was heard from that server since it was sent and the probe sent because of it is silent too, or for a 503 that speaks
+for the whole server. Any 1xx above 100 ends that. At most two servers by silence. The client's bytes are edited anew
+for each try; what a given-up try still says never reaches the client (`given_up`).
+
+Everything here is the slow verb's: it looks at what the wheel hands out and appends to the outbox.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from sipbalancer.director.answers import answer_to, way_back
+from sipbalancer.director.given_up import ack, cancel
+from sipbalancer.director.service import RealServer
+from sipbalancer.director.state import State
+from sipbalancer.director.to_server import edit
+from sipbalancer.director.transactions import Transaction
+from sipbalancer.director.verdict import Verdict
+from sipbalancer.sip.flow import Datagram
+from sipbalancer.sip.grammar import METHODS
+from sipbalancer.sip.scan import scan_request
+
+LONGEST = 4.0
+"""T2: the longest pause between two of our repeats."""
+QUIET = 0.2
+"""Seconds a server must be silent to everything, four probes among it, before a request leaves it undecided."""
+DEAD_DIALOG = 2.0
+"""Seconds a request inside a dialog waits for a server that is down."""
+
+
+class Retries:
+    """Works on the transactions of `state`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def watch(self, transaction: Transaction, out: bytes, now: float) -> None:
+        """A request's first copy left for its server."""
+        wait = transaction.server.health.evidence.wait
+        if not transaction.in_dialog or transaction.method == b"BYE":
+            transaction.sent = out
+        else:
+            wait = DEAD_DIALOG
+        transaction.interval = wait
+        self._state.wheel.set(transaction.key, now + wait)
+
+    def absorb(self, transaction: Transaction, method: bytes) -> bool:
+        """Whether a client's copy is swallowed: we repeat ourselves until the server says something."""
+        return bool(transaction.sent) and not transaction.provisional and method == transaction.method
+
+    def due(self, now: float) -> None:
+        """Look at what is due in this tick."""
+        pending = self._state.transactions.pending
+        for key in self._state.wheel.due(now):
+            transaction = pending.get(key)
+            if transaction is not None:
+                self._step(transaction, now)
+
+    def _step(self, transaction: Transaction, now: float) -> None:
+        if transaction.held is not None:
+            self.settle(transaction, now)
+        elif transaction.in_dialog:
+            self._step_in_dialog(transaction, now)
+        elif not (transaction.provisional and transaction.method == b"INVITE"):
+            self._step_new(transaction, now)
+
+    def _step_new(self, transaction: Transaction, now: float) -> None:
+        evidence = transaction.server.health.evidence
+        if evidence.heard < transaction.sent_at:
+            self._missed(transaction, now)
+        if (
+            not transaction.tried
+            and now - transaction.sent_at >= QUIET
+            and evidence.silent_since(transaction.sent_at, now)
+            and self.move(transaction, now)
+        ):
+            return
+        self._repeat(transaction, now)
+
+    def _missed(self, transaction: Transaction, now: float) -> None:
+        health = transaction.server.health
+        if health.evidence.missed(now):
+            self._state.suspects[health] = None
+
+    def _repeat(self, transaction: Transaction, now: float) -> None:
+        self._state.outbox.append((transaction.sent, transaction.server.flow))
+        transaction.service.chosen["repeat"] += 1
+        transaction.interval = min(2 * transaction.interval, LONGEST)
+        suspect = transaction.server.health.evidence.suspected and not transaction.tried
+        pause = min(transaction.interval, QUIET) if suspect else transaction.interval
+        self._state.wheel.set(transaction.key, now + pause)
+
+    def _step_in_dialog(self, transaction: Transaction, now: float) -> None:
+        """A `down` server still gets its dialogs' requests; the client learns 481 in time, never by a short outage."""
+        server = transaction.server
+        evidence = server.health.evidence
+        if evidence.heard < transaction.sent_at:
+            self._missed(transaction, now)
+        if server.verdict is Verdict.DOWN and now - transaction.first >= DEAD_DIALOG:
+            patience = transaction.service.config.deaddialogs
+            if transaction.method == b"BYE" or server.health.refused or now - server.since >= patience:
+                self.finish(transaction, 481, now)
+                return
+        if transaction.sent and not transaction.provisional:
+            self._repeat(transaction, now)
+        else:
+            self._state.wheel.set(transaction.key, now + 0.5)
+
+    # Moving.
+
+    def move(self, transaction: Transaction, now: float) -> bool:
+        """Try another server; False when none is left for it or it must stay."""
+        server = self._other(transaction)
+        if server is None or transaction.cancelled or transaction.stays:
+            return False
+        state, service, old = self._state, transaction.service, transaction.server
+        transaction.tried += (old,)
+        old.transactions -= 1
+        server.transactions += 1
+        transaction.server, transaction.sent_at, transaction.provisional = server, now, 0
+        self._edit(transaction)
+        service.chosen["failover"] += 1
+        server.requests[transaction.method if transaction.method in METHODS else b"OTHER"] += 1
+        if transaction.method == b"REGISTER":
+            state.provisional.put(transaction.aor + transaction.client[1], server.number, now)
+        else:
+            state.recent_calls.put(state.call_key(service, transaction.call_id), server.number, now)
+        state.outbox.append((transaction.sent, server.flow))
+        transaction.interval = server.health.evidence.wait
+        state.wheel.set(transaction.key, now + transaction.interval)
+        return True
+
+    def _other(self, transaction: Transaction) -> RealServer | None:
+        """Another server that takes work, spread by the transaction's key; else the fallback."""
+        service = transaction.service
+        tried = {transaction.server, *transaction.tried}
+        others = [server for server in service.eligible if server not in tried]
+        if others:
+            return others[crc32(transaction.key) % len(others)]
+        return service.fallback if service.fallback not in tried else None
+
+    def _edit(self, transaction: Transaction) -> None:
+        facts = scan_request(transaction.data)
+        _, at, received = way_back(transaction.service, facts, transaction.source)
+        transaction.sent = edit(
+            self._state,
+            transaction.service,
+            transaction.server,
+            transaction.key,
+            transaction.cut,
+            facts,
+            transaction.source,
+            transaction.client,
+            at,
+            received,
+        )
+
+    # A server is down.
+
+    def server_down(self, server: RealServer, now: float) -> None:
+        """The verdict became `down`: its undecided requests move, what it had begun is ended."""
+        for transaction in list(self._state.transactions.pending.values()):
+            if transaction.server is not server:
+                continue
+            if not transaction.inward:
+                self._orphan(transaction, now)
+            elif not transaction.in_dialog and not transaction.stays:
+                self._bereaved(transaction, now)
+
+    def _bereaved(self, transaction: Transaction, now: float) -> None:
+        if transaction.cancelled:
+            self.finish(transaction, 487, now)
+        elif transaction.provisional > 100 or not self.move(transaction, now):
+            self.finish(transaction, 503, now)
+
+    def _orphan(self, transaction: Transaction, now: float) -> None:
+        """A phone that a dead server rings gets CANCEL; what it answers is taken care of by `given_up`."""
+        if transaction.method == b"INVITE" and not transaction.cancelled:
+            transaction.cancelled = True
+            if transaction.provisional:
+                self._state.outbox.append(cancel(transaction, transaction.server))
+
+    # Ending by our own answer.
+
+    def finish(self, transaction: Transaction, status: int, now: float) -> None:
+        """Answer the client ourselves; repeats get the same answer for 32 s."""
+        out = answer_to(
+            self._state,
+            transaction.service,
+            scan_request(transaction.data),
+            transaction.source,
+            status,
+            transaction.key,
+            now,
+        )
+        transaction.service.dropped[f"ended by us: {status}"] += 1
+        self._state.transactions.forget(transaction, now)
+        if out is not None:
+            self._state.outbox.append(out)
+
+    def cancelled(self, transaction: Transaction, now: float) -> bool:
+        """A CANCEL came: it goes nowhere else now. True when no living server holds the INVITE: it is ended by us."""
+        transaction.cancelled = True
+        if transaction.server.verdict is not Verdict.DOWN or transaction.provisional > 100:
+            return False
+        self.finish(transaction, 487, now)
+        return True
+
+    # 503.
+
+    def unavailable(self, transaction: Transaction, held: Datagram, speaks_for_server: bool, now: float) -> bool:
+        """A 503 came (design 5.3 d): True when it is kept from the client, for now or for good."""
+        if transaction.in_dialog or transaction.cancelled or transaction.provisional > 100:
+            return False
+        if transaction.held is not None:
+            return True
+        if self._other(transaction) is None or transaction.stays:
+            return False
+        transaction.held = held
+        if speaks_for_server or transaction.server.verdict is Verdict.DRAINING:
+            self.settle(transaction, now, speaks_for_server=True)
+            return True
+        self._state.suspects[transaction.server.health] = None
+        self._state.held[transaction.key] = transaction
+        self._state.wheel.set(transaction.key, now + transaction.server.health.evidence.wait)
+        return True
+
+    def settle(self, transaction: Transaction, now: float, *, speaks_for_server: bool = False) -> None:
+        """A held 503: the probe's word is in (or late). It moves, or the 503 was this one request's result."""
+        held, transaction.held = transaction.held, None
+        self._state.held.pop(transaction.key, None)
+        assert held is not None
+        old = transaction.server
+        if speaks_for_server or old.verdict in (Verdict.DRAINING, Verdict.DOWN):
+            if transaction.method == b"INVITE":
+                self._state.outbox.append(ack(transaction, old, held[0]))
+            if self.move(transaction, now):
+                return
+        self._state.outbox.append(held)
+        self._state.transactions.end(transaction, now)
+
+    def probed(self, servers: list[RealServer], now: float) -> None:
+        """A probe's outcome is known: 503s that waited for it are decided."""
+        for transaction in list(self._state.held.values()):
+            if transaction.server in servers:
+                self.settle(transaction, now)
