@@ -100,8 +100,11 @@ def _http_method(cell: Cell) -> str | None:
 
 def _login(cell: Cell) -> str | None:
     value = values.text(cell)
-    if value is None or not any(char in value for char in '<>" \t'):
-        return value
+    if value is None:
+        return None
+    login = value.strip()
+    if login and not any(char in login for char in '<>" \t'):
+        return login
     cell.wrong(f'`{shown(value)}` does not fit into a SIP URI; write login = "user@host"')
     return None
 

@@ -86,7 +86,8 @@ def _find_twins(virtual: tuple[VirtualServiceConfig, ...], findings: Findings) -
 def _served(plan: Outline, services: Mapping[str, int], findings: Findings) -> list[Section]:
     """The sections that are SIP over UDP. The others, which ldirectord may serve beside them, are left out with a
     warning; when nothing remains they are errors."""
-    left_out = [(section, why) for section in plan.sections if (why := _not_ours(section, services)) is not None]
+    udp = {_plain(section.head): section.head.line for section in plan.sections if _word(section, "protocol") == "udp"}
+    left_out = [(section, why) for section in plan.sections if (why := _not_ours(section, udp, services)) is not None]
     served = [section for section in plan.sections if all(section is not other for other, _ in left_out)]
     for section, (line, word, reason) in left_out:
         if served:
@@ -100,23 +101,36 @@ def _served(plan: Outline, services: Mapping[str, int], findings: Findings) -> l
     return served
 
 
-def _not_ours(section: Section, services: Mapping[str, int]) -> tuple[int, str, str] | None:
-    """Line, word and reason why this section cannot be served; None when it can."""
-    words = {statement.word: statement for statement in section.body}
-    service, protocol = words.get("service"), words.get("protocol")
-    name = _plain(service)
-    if service is not None and name in LDIRECTORD_SERVICES and name not in ("sip", "none"):
-        return service.line, "service", f"`{name}` is not SIP"
-    if protocol is not None and _plain(protocol) == "tcp":
-        return protocol.line, "protocol", "only UDP is served yet, `tcp` comes with later work"
+def _not_ours(section: Section, udp: Mapping[str, int], services: Mapping[str, int]) -> tuple[int, str, str] | None:
+    """Line, word and reason why this section cannot be served; None when it can. `udp`: addresses that some section
+    serves by udp in so many words, and its line."""
+    line, word, _ = section.head
+    service, protocol = _word(section, "service"), _word(section, "protocol")
+    if service in LDIRECTORD_SERVICES - {"sip", "none"}:
+        return _line(section, "service"), "service", f"`{service}` is not SIP"
+    if protocol == "tcp":
+        return _line(section, "protocol"), "protocol", "only UDP is served yet, `tcp` comes with later work"
+    twin = udp.get(_plain(section.head))
+    if not protocol and twin is not None:
+        reason = "no protocol is written, which ldirectord reads as tcp, and"
+        return line, word, f"{reason} line {twin} serves the same address by udp"
     guess = _service_of_port(section.head, services)
-    if service is None and guess:
-        return section.head.line, section.head.word, f"its port is the one of `{guess}`, and no `service` is written"
+    if not service and guess:
+        return line, word, f"its port is the one of `{guess}`, and no `service` is written"
     return None
 
 
-def _plain(statement: Statement | None) -> str:
-    words = statement.value.strip('"').split() if statement is not None else []
+def _word(section: Section, word: str) -> str:
+    """The value of a word in a section before it is judged; the last one counts."""
+    return next((_plain(statement) for statement in reversed(section.body) if statement.word == word), "")
+
+
+def _line(section: Section, word: str) -> int:
+    return next(statement.line for statement in reversed(section.body) if statement.word == word)
+
+
+def _plain(statement: Statement) -> str:
+    words = statement.value.strip('"').split()
     return words[0] if words else ""
 
 

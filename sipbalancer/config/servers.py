@@ -118,6 +118,9 @@ def _first(value: str) -> tuple[str, str]:
 
 
 def _read_server(cell: Cell, address: str, services: Mapping[str, int]) -> HostPort | None:
+    if address.endswith(":0"):
+        cell.doubt(f"port 0 is read as the virtual's port; write {cell.word} = {shown(address[:-2])}")
+        address = address[:-2]
     found = read_host_port(cell, address, 6 if cell.word.endswith("6") else 4, services)
     if found is None:
         return None
@@ -134,7 +137,7 @@ def _read_server(cell: Cell, address: str, services: Mapping[str, int]) -> HostP
 def _read_range(
     cell: Cell, first: str, last: str, flags: Mapping[str, object], services: Mapping[str, int]
 ) -> Written | None:
-    end = read_host_port(cell, last, 4, services)
+    end = _read_server(cell, last, services)
     begin = literal(first)
     until = literal(end.host) if end is not None else None
     if end is None:

@@ -260,7 +260,7 @@ SECTION_ERRORS = [
     ("real = 10.0.0.03:5060 masq", "real: `10.0.0.03` is no IPv4 address"),
     ("real = a_b!c:5060 masq", "real: `a_b!c` is neither an IPv4 address nor a host name"),
     ("real = :5060 masq", "real: the address is missing; write an address such as 192.168.6.2:5060"),
-    ("real = 10.0.0.3:0 masq", "real: port 0 is not within 1 to 65535; write 10.0.0.3:5060"),
+    ("real = 10.0.0.3:70000 masq", "real: port 70000 is not within 1 to 65535; write 10.0.0.3:5060"),
     ("real = 10.0.0.3:sipp masq", 'real: `sipp` is no port number and no service name; did you mean "sip"?'),
     ("real = 0.0.0.0:5060 masq", "real: 0.0.0.0 is no address of a server; write the address that Asterisk listens on"),
     ("real = 10.0.0.1:5060 masq", "real: 10.0.0.1:5060 is the virtual address itself: requests would go in a circle"),
@@ -269,6 +269,12 @@ SECTION_ERRORS = [
     ("fallback6 = [::1]:5060", "fallback6: stands in a `virtual` section; write fallback = ..."),
     ("fallback = 10.0.0.9:5060 masq 5", "fallback: `masq 5` is left over; write fallback = 10.0.0.9:5060"),
     ("fallback =", "fallback: no server is written; write fallback = host:port"),
+    ("real = 10.0.0.3->_sip._udp.x", "real: a range goes between two IPv4 addresses"),
+    ('login = " "', "login: ` ` does not fit into a SIP URI"),
+    ('scheduler = " "', "scheduler: nothing is written after `=`"),
+    ("checkinterval =", "checkinterval: nothing is written after `=`"),
+    ("slowstart =", "slowstart: nothing is written after `=`"),
+    ("calltimeout =", "calltimeout: nothing is written after `=`"),
     ("real = _sip._udp.example.com:5060 masq", "real: an SRV record brings its own port; write real = _sip"),
     ("real = 10.0.0.9->10.0.0.3 masq", "real: the range ends before it begins; write 10.0.0.3->10.0.0.9"),
     ("real = 10.0.0.3->10.9.0.3 masq", "real: the range has 589825 addresses, more than 1024; is 10.9.0.3 right?"),
@@ -343,6 +349,16 @@ def test_twin_services_are_named_with_both_lines() -> None:
     assert errors(GOOD + GOOD.replace(":5060\n", ":sip\n", 1)) == [
         "a.cf:3: virtual: 10.0.0.1:5060 is the service of line 1 already; put the servers into one section"
     ]
+
+
+def test_of_two_sections_at_one_address_the_one_without_protocol_is_ldirectords_tcp() -> None:
+    udp = GOOD + "    protocol = udp\n"
+    parsed = parse("virtual = 10.0.0.1:5060 \n    real = 10.0.0.99:5060 gate\n" + udp, "a.cf")
+    assert [real.host for real in parsed.config.virtual[0].real] == ["10.0.0.11"]
+    assert str(parsed.warnings[0]) == (
+        "a.cf:1: virtual: no protocol is written, which ldirectord reads as tcp, and line 3 serves the same address by"
+        " udp; the section of line 1 is not served here"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "autoreload = yes\n"])

@@ -95,3 +95,12 @@ def test_metrics() -> None:
     assert read_metrics(cell("metrics", "0.0.0.0:9436")) == "0.0.0.0:9436"
     assert read_metrics(cell("metrics", "[::]:9436")) == "[::]:9436"
     assert read_metrics(cell("metrics", "localhost:9436")) == "localhost:9436"
+
+
+def test_port_0_is_the_virtuals_port() -> None:
+    place = cell("real", "10.0.0.2:0 masq")
+    written = read_real(place, {})
+    assert written is not None and written.port is None
+    assert [finding.advice for finding in place.findings.warnings()] == [
+        "port 0 is read as the virtual's port; write real = 10.0.0.2"
+    ]
