@@ -5,9 +5,11 @@ from __future__ import annotations
 from sipbalancer.config.model import Config, RealServerConfig, VirtualServiceConfig
 from sipbalancer.demo.lab import Lab
 from sipbalancer.demo.message import Address, Datagram
+from sipbalancer.demo.server import EmbeddedServer
+from sipbalancer.director.health import Health
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.table import ServiceTable
-from sipbalancer.director.verdict import ProbeOutcome, ProbeResult
+from sipbalancer.director.verdict import ProbeOutcome, ProbeResult, Transition
 from sipbalancer.sip.flow import flow_of, pack_address, unpack_address
 
 VIP: Address = ("10.0.0.1", 5060)
@@ -36,6 +38,33 @@ class Balancer:
         pins = PinTable(self.memory, KEY[:8], self.lab.now)
         self.table = ServiceTable(self.config, (KEY,), pins, self.lab.now, 1)
         self._next = self.lab.now + 0.05
+        self._bursts: dict[Health, float] = {}
+        self.transitions: list[Transition] = []
+
+    # What the prober does, without packets: ask the lab whether the server would answer.
+
+    def _probe(self, now: float) -> None:
+        for health in self.table.suspects():
+            self._bursts.setdefault(health, now)
+        for health, begun in list(self._bursts.items()):
+            outcome = self._outcome(health, begun, now)
+            if outcome is not None:
+                del self._bursts[health]
+                self.transitions.extend(self.table.probed(health, outcome, now))
+
+    def _outcome(self, health: Health, begun: float, now: float) -> ProbeOutcome | None:
+        host, _, port = health.key.rpartition(":")
+        node = self.lab.nodes.get((host, int(port)))
+        if node is None:
+            return ProbeOutcome(ProbeResult.REFUSED, "port refused") if now - begun >= 0.05 else None
+        if isinstance(node, EmbeddedServer) and node.hanging:
+            if now - begun >= 0.1:
+                self.table.probe_silent(health, begun)
+            silent = now - begun >= 1.1
+            return ProbeOutcome(ProbeResult.TIMEOUT, "silence", probes=20, duration=now - begun) if silent else None
+        if isinstance(node, EmbeddedServer) and node.shutting_down:
+            return ProbeOutcome(ProbeResult.UNAVAILABLE, "503 Service Unavailable", 0.002)
+        return ProbeOutcome(ProbeResult.OK, "200 OK", 0.002)
 
     def restart(self, keep_contacts: bool = True) -> None:
         rows = self.table.binding_changes() if keep_contacts else ()
@@ -60,6 +89,7 @@ class Balancer:
         if now < self._next:
             return []
         self._next = now + 0.05
+        self._probe(now)
         return [(text, unpack_address(flow[1])) for text, flow in self.table.forwarder.due(now)]
 
     def next_due(self) -> float | None:
