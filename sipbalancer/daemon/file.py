@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from sipbalancer.config.parser import Parsed, parse
-from sipbalancer.config.services import WELL_KNOWN
+from sipbalancer.config.services import WELL_KNOWN, read_services
 from sipbalancer.errors import ConfigError, Finding
 
 LARGEST_FILE = 16 << 20
 """Bytes; a pool of 10,000 servers needs one."""
 SERVICES = Path("/etc/services")
-
-_SERVICE_LINE = re.compile(r"^([^\s#]+)[ \t]+([0-9]{1,5})/udp((?:[ \t]+[^\s#]+)*)", re.MULTILINE)
 
 
 def read_config(path: Path) -> Parsed:
@@ -37,16 +34,12 @@ def _text(path: Path) -> str:
 
 
 def port_names(path: Path) -> Mapping[str, int]:
-    """Names of UDP ports as /etc/services has them, over the few that are built in; only those when it is missing."""
-    names = dict(WELL_KNOWN)
+    """Names of ports as /etc/services has them, under the few that are built in; only those when it is missing."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return names
-    for name, port, aliases in _SERVICE_LINE.findall(text):
-        for each in (name, *aliases.split()):
-            names.setdefault(each, int(port))
-    return names
+        return WELL_KNOWN
+    return {**read_services(text), **WELL_KNOWN}
 
 
 class FileWatch:

@@ -61,7 +61,8 @@ def test_port_names(tmp_path: Path) -> None:
     names = port_names(services)
     assert (names["odd"], names["strange"], names["queer"]) == (7000, 7000, 7000)
     assert names["sip"] == WELL_KNOWN["sip"], "the built-in names hold"
-    assert "web" not in names and "comment" not in names
+    assert names["web"] == 80, "ldirectord asks for a real server's port by name alone, whatever the protocol"
+    assert "comment" not in names
     assert port_names(tmp_path / "missing") == WELL_KNOWN
 
 
