@@ -65,7 +65,7 @@ class Balancer:
         try:
             async with asyncio.timeout(START_SECONDS):
                 while not self._all_up(await self.status()):
-                    self._must_live()
+                    self.must_live()
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise EnvironmentFault(
@@ -105,7 +105,8 @@ class Balancer:
         """The end of what it printed."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def _must_live(self) -> None:
+    def must_live(self) -> None:
+        """EnvironmentFault with its last words when it has ended."""
         if not self.running:
             raise EnvironmentFault(f"the balancer ended by itself:\n{self.tail()}")
 

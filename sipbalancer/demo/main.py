@@ -132,12 +132,18 @@ class _Demo:
         self.status: Document | None = None
         self.start = 0.0
 
+    @property
+    def _by_line(self) -> bool:
+        return self.options.plain or not self.console.is_terminal
+
     async def play(self) -> Tally:
         """From the first process to the last."""
         try:
             await self._set_up()
             scene = await self._scene()
             await self._show(scene)
+            for event in () if self._by_line else self.events:  # line by line they were said when they happened
+                self.console.print(event)
             scene.settle()
             tally = count(scene.phones, scene.outages, finished=True, strangers=scene.strangers)
             self.console.print(view.summary(tally, scene.timeline.end))
@@ -176,13 +182,16 @@ class _Demo:
         return phone
 
     async def _show(self, scene: Scene) -> None:
-        """Play the timeline, watch the balancer and draw, until the end."""
-        async with asyncio.TaskGroup() as together:
-            watching = together.create_task(self._watch(scene))
-            together.create_task(self._strike(scene))
-            with self._screen() as screen:
-                await self._tick(scene, screen)
-            watching.cancel()
+        """Play the timeline, watch the balancer and draw, until the end; the first fault of any of them ends all."""
+        try:
+            async with asyncio.TaskGroup() as together:
+                watching = together.create_task(self._watch(scene))
+                together.create_task(self._strike(scene))
+                with self._screen() as screen:
+                    await self._tick(scene, screen)
+                watching.cancel()
+        except* EnvironmentFault as faults:
+            raise EnvironmentFault(str(faults.exceptions[0])) from None
 
     async def _tick(self, scene: Scene, screen: Live | None) -> None:
         loop = asyncio.get_running_loop()
@@ -213,7 +222,7 @@ class _Demo:
 
     @contextlib.contextmanager
     def _screen(self) -> Iterator[Live | None]:
-        if self.options.plain or not self.console.is_terminal:
+        if self._by_line:
             yield None
             return
         with Live(console=self.console, auto_refresh=False, transient=True) as screen:
@@ -236,6 +245,7 @@ class _Demo:
     async def _watch(self, scene: Scene) -> None:
         """Ask the balancer for its status, and tell each change of a verdict."""
         while self.balancer is not None:
+            self.balancer.must_live()
             self.status = await self.balancer.status() or self.status
             services = (self.status or {}).get("services") or [{"servers": []}]
             for name, server in zip(self.pool.names, services[0]["servers"], strict=False):
@@ -255,7 +265,7 @@ class _Demo:
     def _event(self, text: str) -> None:
         at = asyncio.get_running_loop().time() - self.start
         self.events.append(f"{at:5.1f}s  {text}")
-        if self.options.plain or not self.console.is_terminal:
+        if self._by_line:
             self.console.print(self.events[-1])
 
 
@@ -271,7 +281,7 @@ def free_addresses(count: int) -> list[Address]:
 def _is_free(address: Address) -> bool:
     try:
         bound_socket(address).close()
-    except OSError:
+    except EnvironmentFault:
         return False
     return True
 

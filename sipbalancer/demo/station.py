@@ -6,8 +6,10 @@ import asyncio
 import socket
 from typing import cast
 
+from sipbalancer.errors import EnvironmentFault
+
 from .endpoint import Endpoint
-from .message import Address, Datagram
+from .message import Address, Datagram, hostport
 
 RECEIVE_BUFFER = 1 << 20
 
@@ -57,15 +59,15 @@ class Station(asyncio.DatagramProtocol):
 
 
 def bound_socket(address: Address) -> socket.socket:
-    """A UDP socket on that address; port 0 takes any. OSError when it cannot be had."""
+    """A UDP socket on that address; port 0 takes any. EnvironmentFault when it cannot be had."""
     made = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         made.bind(address)
         made.setblocking(False)
-    except OSError:
+    except OSError as error:
         made.close()
-        raise
+        raise EnvironmentFault(f"{hostport(address)}: {(error.strerror or str(error)).lower()}") from error
     return made
 
 

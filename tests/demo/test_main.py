@@ -79,6 +79,25 @@ def test_the_balancer_dies_with_a_demo_that_was_killed(folder: Path) -> None:
             assert client.recv(1) == b""  # the balancer closed its end
 
 
+def test_a_balancer_that_ends_by_itself_is_said_and_not_waited_for(folder: Path) -> None:
+    with subprocess.Popen(
+        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(folder)
+    ) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        next(line for line in demo.stdout if line.startswith("look yourself"))
+        child = Path(f"/proc/{demo.pid}/task/{demo.pid}/children")
+        if not child.exists():
+            demo.send_signal(signal.SIGINT)
+            pytest.skip("this kernel does not list children")
+        os.kill(int(child.read_text().split()[0]), signal.SIGKILL)
+        demo.stdout.read()
+        said = demo.stderr.read()
+    assert demo.returncode == 1
+    assert said.startswith("sipbalancer demo: the balancer ended by itself")
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("seconds", ["1", "soon", "nan"])
 def test_a_wrong_length_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
