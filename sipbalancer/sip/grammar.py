@@ -39,9 +39,27 @@ COMPACT = {
 }
 """7.3.3 and the later RFCs that registered a compact form."""
 
-ODD_LINE = re.compile(rb"\n(?![A-Z][a-z]+[-:]|CSeq:|X-|P-|\r)")
-"""A header line that is not in the spelling every common stack writes: folded, compact, in another case, with a
-space before its colon. One hit sends the whole message to the general reader, so that both always agree."""
+ODD_LINE = re.compile(
+    rb"\n(?:(?<!\r\n)|(?!(?!Cseq|Call-(?!ID: |Info)|Max-(?!Forwards: |Breadth))[A-Z][a-z]+(?:: |-)|CSeq: |X-|P-))"
+)
+"""A header line that is not in the spelling every common stack writes: folded, compact, in another case, without the
+space behind its colon, or behind a bare LF. One hit sends the whole message to the general reader, so that both always
+agree."""
+
+_SENT_BY = rb"((?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?)"
+
+REQUEST_HEAD = re.compile(
+    rb"([A-Z]+) (\S+) SIP/2\.0\r\nVia: SIP/2\.0/UDP " + _SENT_BY + rb"(;rport)?;branch=([^;,\s\"]+)(;rport)?\r\n"
+)
+"""Request line and top Via in the common spelling: method, Request-URI, sent-by, rport?, branch, rport?."""
+
+RESPONSE_HEAD = re.compile(
+    rb"SIP/2\.0 ([1-6][0-9][0-9]) [^\r\n]*\r\nVia: SIP/2\.0/UDP "
+    + _SENT_BY
+    + rb"(?:;(?:rport|received)=[0-9A-Fa-f:.]+)*;branch=([^;,\s\"]+)(?:;(?:rport|received)=[0-9A-Fa-f:.]+)*\r\n"
+    rb"Via: ([^\s,](?:[^\r\n,]*[^\s,])?)\r\n(?![ \t])"
+)
+"""Status line and two Vias in the common spelling, the second alone in its line: status, sent-by, branch, next Via."""
 
 REQUEST_LINE = re.compile(rb"([A-Za-z0-9.!%*_+`'~-]+) ([^ \t\r\n]+) SIP/2\.0\Z")
 """7.1: exactly one space between the parts."""
@@ -58,7 +76,7 @@ VIA = re.compile(
 RETURN_ADDRESS = re.compile(rb";rport=([0-9]{1,5});received=([0-9A-Fa-f.:]+)")
 """What we write into a client's Via, and what common stacks echo in that order: one search finds the way back."""
 
-PARAMETER = re.compile(rb"""[ \t\r\n]*;[ \t\r\n]*([^=;,\s"]+)(?:[ \t\r\n]*=[ \t\r\n]*("(?:[^"\\]|\\.)*"|[^;,\s"]*))?""")
+PARAMETER = re.compile(rb""";[ \t\r\n]*([^=;,\s"]+)(?:[ \t\r\n]*=[ \t\r\n]*("(?:[^"\\]|\\.)*"|[^;,\s"]*))?""")
 """One `;name=value`; quoted values keep their quotes."""
 
 HOST_PORT = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?\Z")

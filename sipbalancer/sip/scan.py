@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sipbalancer.errors import MalformedMessage
-from sipbalancer.sip.grammar import ODD_LINE, REQUEST_LINE, STATUS_LINE, VIA
+from sipbalancer.sip.grammar import ODD_LINE, REQUEST_HEAD, REQUEST_LINE, RESPONSE_HEAD, STATUS_LINE, VIA
 from sipbalancer.sip.headers import Header, Message, read_message
 from sipbalancer.sip.uri import addr_spec, parameter, split_values
 
@@ -92,23 +92,12 @@ class Response(NamedTuple):
 
 def scan_request(data: bytes) -> RequestFacts:
     """Facts of a request (see Request). MalformedMessage for what must not be forwarded (RFC 3261 16.3)."""
-    head = data.find(b"\r\n") + 2
-    end = data.find(b"\r\n\r\n", head)
-    if end < 0 or not data.startswith(b"Via: SIP/2.0/UDP ", head) or ODD_LINE.search(data, head, end):
+    top = REQUEST_HEAD.match(data)
+    end = data.find(b"\r\n\r\n")
+    if top is None or end < 0 or ODD_LINE.search(data, 0, end):
         return _read_request(data)
-    via_end = data.find(b"\r\n", head)
-    via = data[head + 17 : via_end]
-    at = via.find(b";branch=")
-    rport = via.find(b";rport")
-    if at < 0 or b"," in via or b" " in via or via.count(b";") != (1 if rport < 0 else 2):
-        return _read_request(data)
-    if rport >= 0:
-        if via[rport + 6 : rport + 7] not in b";":
-            return _read_request(data)
-        rport += head + 23
-    stop = via.find(b";", at + 8)
-    branch = via[at + 8 :] if stop < 0 else via[at + 8 : stop]
-    sent_by = via[: via.find(b";")]
+    method, uri, sent_by, before, branch, after = top.groups()
+    via_end = top.end() - 2
     hops_start = data.find(b"\nMax-Forwards: ", via_end, end) + 15
     call_id = data.find(b"\nCall-ID: ", via_end, end) + 10
     cseq = data.find(b"\nCSeq: ", via_end, end) + 7
@@ -118,27 +107,29 @@ def scan_request(data: bytes) -> RequestFacts:
         return _read_request(data)
     hops_end = data.find(b"\r\n", hops_start)
     hops = data[hops_start:hops_end]
-    method, _, rest = data[: head - 2].partition(b" ")
     number, _, cseq_method = data[cseq : data.find(b"\r\n", cseq)].partition(b" ")
-    if cseq_method != method or not number.isdigit() or not hops.isdigit() or len(hops) > 3:
+    if cseq_method != method or not number.isdigit() or len(number) > 10 or not hops.isdigit() or len(hops) > 3:
         return _read_request(data)
-    uri, _, version = rest.partition(b" ")
-    if version != b"SIP/2.0" or not uri:
+    # The white space in question is rare, but the same Call-ID must be the same to both readers.
+    call = data[call_id : data.find(b"\r\n", call_id)].strip(b" \t\r")
+    from_value = data[from_at : data.find(b"\r\n", from_at)].strip(b" \t\r")
+    to_value = data[to_at : data.find(b"\r\n", to_at)].strip(b" \t\r")
+    if not (call and from_value and to_value):
         return _read_request(data)
-    route = data.find(b"\nRoute:", via_end, end)
+    route = data.find(b"\nRoute: ", via_end, end)
     return (
         data,
         method,
         uri,
-        head,
-        rport,
+        top.end(2) + 10,
+        top.end(4) if before else via_end if after else -1,
         via_end,
         sent_by,
         branch,
-        data[call_id : data.find(b"\r\n", call_id)],
+        call,
         number,
-        data[from_at : data.find(b"\r\n", from_at)],
-        data[to_at : data.find(b"\r\n", to_at)],
+        from_value,
+        to_value,
         int(hops),
         hops_start,
         hops_end,
@@ -150,39 +141,25 @@ def scan_request(data: bytes) -> RequestFacts:
 def _scan_routes(data: bytes, line: int, end: int) -> tuple[RouteElement, ...]:
     """The usual case, one line with one `<...>`; anything else is read the general way."""
     stop = data.find(b"\r\n", line)
-    value = data[line + 6 : stop].strip()
+    value = data[line + 6 : stop].strip(b" \t\r")
     uri = value[1:-1]
     if value[:1] != b"<" or value[-1:] != b">" or b">" in uri or b"<" in uri or data.find(b"\nRoute:", stop, end) >= 0:
         return read_routes(read_message(data))
-    return ((uri, line, stop + 2),)
+    return ((uri.strip(), line, stop + 2),)
 
 
 def scan_response(data: bytes) -> ResponseFacts:
-    """Facts of a response (see Response)."""
-    line_end = data.find(b"\r\n")
-    head = line_end + 2
-    if not data.startswith(b"Via: SIP/2.0/UDP ", head):
+    """Facts of a response (see Response).
+
+    Headers below the second Via are not looked at here: what the general reader would refuse for one of them goes on
+    to the client as the server wrote it.
+    """
+    top = RESPONSE_HEAD.match(data)
+    if top is None:
         return _read_response(data)
-    via_end = data.find(b"\r\n", head)
-    via = data[head + 17 : via_end]
-    at = via.find(b";branch=")
-    status = data[8:11]
-    if at < 0 or b"," in via or b" " in via or not data.startswith(b"Via: ", via_end + 2) or not status.isdigit():
-        return _read_response(data)
-    next_start = via_end + 7
-    next_end = data.find(b"\r\n", next_start)
-    if data.find(b",", next_start, next_end) >= 0 or data[next_end + 2 : next_end + 3] in b" \t":
-        return _read_response(data)
-    stop = via.find(b";", at + 8)
-    return (
-        int(status),
-        via[: via.find(b";")],
-        head,
-        via_end + 2,
-        via[at + 8 :] if stop < 0 else via[at + 8 : stop],
-        next_start,
-        next_end,
-    )
+    status, sent_by, branch, _ = top.groups()
+    start, stop = top.span(4)
+    return int(status), sent_by, top.start(2) - 17, start - 5, branch, start, stop
 
 
 # The general way.
@@ -219,7 +196,7 @@ def _read_request(data: bytes) -> RequestFacts:
         hops_start,
         hops_end,
         read_routes(message),
-        message.headers[-1].next - 2,
+        _end(message),
     )
 
 
@@ -249,6 +226,12 @@ def _read_response(data: bytes) -> ResponseFacts:
         following[1],
         following[2],
     )
+
+
+def _end(message: Message) -> int:
+    """Where the last header line ends, without its line end."""
+    end = message.headers[-1].next - 1
+    return end - 1 if message.data[end - 1] == 0x0D else end
 
 
 def _top_via(message: Message) -> tuple[int, int]:
