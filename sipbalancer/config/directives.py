@@ -109,6 +109,15 @@ def _login(cell: Cell) -> str | None:
     return None
 
 
+def _max_expires(cell: Cell) -> int | None:
+    """0, or a life that phones can keep: below a minute they would only refresh."""
+    value = values.own_count(0)(cell)
+    if value is None or value == 0 or value >= 60:
+        return value
+    cell.wrong(f"`{value}` is too short a life for a registration; write maxexpires = 60")
+    return None
+
+
 _LATER = "accepted; takes effect with later work"
 _MAIL = "accepted; no mail is sent yet (later work)"
 _NOT_SIP = "is for checks of other services; a SIP check has no use for it"
@@ -145,9 +154,11 @@ _BOTH = [
         clientheader=values.header_name,
         calltimeout=values.own_count(1),
         deaddialogs=values.own_seconds,
+        maxexpires=_max_expires,
+        registerrate=values.own_seconds,
+        rebalance=values.yes_no,
+        slowstart=values.own_seconds,
     ),
-    *_later(Owner.SERVICE, "accepted; a server that comes back takes its full share at once until later work",
-            slowstart=values.own_seconds),
     *_later(Owner.SERVICE, "accepted; the command is not run yet (later work)", fallbackcommand=values.text),
     *_later(Owner.SERVICE, _MAIL, emailalert=values.text, emailalertfreq=values.count(0),
             emailalertstatus=values.mail_states, smtp=values.text),

@@ -182,6 +182,12 @@ class VirtualServiceConfig(Frozen):
     clientheader: str = ""
     calltimeout: int = 43200
     slowstart: float = 0.0
+    maxexpires: int = 0
+    """Longest life that the 2xx to a REGISTER grants a phone, at least 60; 0 = as the server granted."""
+    registerrate: float = 0.0
+    """REGISTERs per second that one server gets at most; 0 = no limit."""
+    rebalance: bool = True
+    """Registrations go home to a server that has returned, each at its refresh."""
     deaddialogs: float = 10.0
     """A server must be down so long before requests inside its dialogs (BYE sooner) are answered 481."""
 

@@ -59,7 +59,8 @@ class _Servers:
         self._findings = findings
         self._last = ""
         """What a `source` line belongs to: "real", "fallback", or nothing yet."""
-        self._broken = False
+        self._written: Written | None = None
+        """That server's line; None when it was wrong."""
 
     def read(self, body: Iterable[Statement]) -> None:
         for statement in body:
@@ -82,7 +83,7 @@ class _Servers:
             written = read_real(cell, self._services)
         else:
             written = read_fallback(cell, self._services)
-        self._broken = written is None
+        self._written = written
         if written is not None:
             self._keep(cell, written)
 
@@ -98,25 +99,21 @@ class _Servers:
         sources = read_sources(cell)
         if not self._last:
             cell.wrong("belongs to the server above it; write it below its `real =` line")
-        elif sources is not None and not self._broken:
-            self._give(cell, sources)
+        elif sources is not None and self._written is not None:
+            self._give(cell, self._written, sources)
 
-    def _give(self, cell: Cell, sources: tuple[str, ...]) -> None:
-        draft = self._draft
-        written = draft.reals[-1] if self._last == "real" else draft.fallback
-        if written is None:
-            return
+    def _give(self, cell: Cell, written: Written, sources: tuple[str, ...]) -> None:
         if len(written.servers) != 1:
             cell.wrong(f"belongs to one server, but line {written.line} is a range; write that server on its own line")
             return
         server = written.servers[0]
         lines = MappingProxyType({**server.lines, "source": cell.line})
         update = {"source": (*server.source, *sources), "lines": lines}
-        changed = written._replace(servers=(server.model_copy(update=update),))
+        self._written = written._replace(servers=(server.model_copy(update=update),))
         if self._last == "real":
-            draft.reals[-1] = changed
+            self._draft.reals[-1] = self._written
         else:
-            draft.fallback = changed
+            self._draft.fallback = self._written
 
 
 def build(draft: Draft, top: GlobalWords, findings: Findings) -> VirtualServiceConfig:

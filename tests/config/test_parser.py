@@ -94,6 +94,9 @@ def test_every_word_of_a_section_reaches_its_field() -> None:
     calltimeout = 7200
     slowstart = 30.5
     deaddialogs = 7.5
+    maxexpires = 120
+    registerrate = 50
+    rebalance = no
 """
     )
     (real,) = found.real
@@ -117,6 +120,7 @@ def test_every_word_of_a_section_reaches_its_field() -> None:
         "alias": ("pbx.example.com", "pbx.example.com:5070", "203.0.113.9"), "advertise": "203.0.113.7:5060",
         "persistencekey": PersistenceKey.SOURCE, "nat": Nat.FORCE, "outbound": True, "clientheader": "X-Client",
         "calltimeout": 7200, "deaddialogs": 7.5, "slowstart": 30.5,
+        "maxexpires": 120, "registerrate": 50.0, "rebalance": False,
     }  # fmt: skip
 
 
@@ -278,6 +282,7 @@ SECTION_ERRORS = [
     ("real = _sip._udp.example.com:5060 masq", "real: an SRV record brings its own port; write real = _sip"),
     ("real = 10.0.0.9->10.0.0.3 masq", "real: the range ends before it begins; write 10.0.0.3->10.0.0.9"),
     ("real = 10.0.0.3->10.9.0.3 masq", "real: the range has 589825 addresses, more than 1024; is 10.9.0.3 right?"),
+    ("real = 10.0.0.3->10.0.0.300 masq", "real: `10.0.0.300` is no IPv4 address"),
     ("real = ast1->ast3:5060 masq", "real: a range goes between two IPv4 addresses; write one `real =` line for each"),
     ("source = 10.0.0.5:5060", "source: `10.0.0.5:5060` is no address; write addresses without ports"),
 ]  # fmt: skip
