@@ -71,7 +71,7 @@ def _check_type(cell: Cell) -> CheckType | int | None:
     if value is None:
         return None
     if any(char in "0123456789" for char in value):
-        return values.count(0, 999_999)(cell)  # type: ignore[return-value]
+        return values.count(0, 999_999)(cell)
     word = values.first_word(cell)
     known = [member.value for member in CheckType if member is not CheckType.MIXED]
     if word is None or word in known:

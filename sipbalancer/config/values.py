@@ -16,6 +16,7 @@ from sipbalancer.config.findings import Cell, nearest, shown
 
 Value: TypeAlias = object
 Reader: TypeAlias = Callable[[Cell], Value | None]
+Whole: TypeAlias = Callable[[Cell], int | None]
 Word = TypeVar("Word", bound=StrEnum)
 
 _QUOTED = re.compile(r'"(.*?)"[ \t]*$', re.DOTALL)
@@ -105,7 +106,7 @@ def word_of(enum: type[Word]) -> Reader:
     return read
 
 
-def count(least: int, most: int = _MOST) -> Reader:
+def count(least: int, most: int = _MOST) -> Whole:
     """A reader for a whole number as ldirectord reads one: the first digits of the text."""
 
     def read(cell: Cell) -> int | None:
@@ -174,7 +175,7 @@ def _meant(value: str) -> str:
     return str(int(match[1]) * _UNITS[match[2]]) if match else ""
 
 
-def own_count(least: int, most: int = _MOST) -> Reader:
+def own_count(least: int, most: int = _MOST) -> Whole:
     """A reader for a whole number of ours: digits only."""
 
     def read(cell: Cell) -> int | None:
