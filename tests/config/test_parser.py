@@ -277,6 +277,7 @@ SECTION_ERRORS = [
     ('login = " "', "login: ` ` does not fit into a SIP URI"),
     ('scheduler = " "', "scheduler: nothing is written after `=`"),
     ("checkinterval =", "checkinterval: nothing is written after `=`"),
+    ("clientheader =", "clientheader: nothing is written after `=`"),
     ("slowstart =", "slowstart: nothing is written after `=`"),
     ("calltimeout =", "calltimeout: nothing is written after `=`"),
     ("real = _sip._udp.example.com:5060 masq", "real: an SRV record brings its own port; write real = _sip"),
