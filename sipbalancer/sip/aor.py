@@ -11,7 +11,10 @@ import re
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.uri import addr_spec, parameter, parameters, read_uri
 
-_PLAIN = re.compile(rb"<sip:([A-Za-z0-9_.+-]+)@([A-Za-z0-9.-]+)[>:;]")
+_NAME = rb'\s*(?:"[^"\\]*"\s*|[^"<]*)'
+_PLAIN = re.compile(_NAME + rb"<sip:([A-Za-z0-9_.+-]+)@([A-Za-z0-9.-]+)(?::[0-9]{1,4})?(?:;[^<>\s?]*)?>")
+_TAG = re.compile(_NAME + rb'<[^<>]*>;tag=([^;,\s"]+)(?:;|\Z)')
+"""The usual spellings; whatever else is read the general way, which a property test holds them to."""
 
 
 def read_aor(value: bytes, hosts: frozenset[bytes]) -> bytes:
@@ -19,7 +22,7 @@ def read_aor(value: bytes, hosts: frozenset[bytes]) -> bytes:
 
     MalformedMessage when the value is no name-addr or its URI no SIP URI.
     """
-    match = _PLAIN.search(value, value.rfind(b'"') + 1)
+    match = _PLAIN.match(value)
     if match is None:
         return _read_aor(value, hosts)
     user, host = match.groups()
@@ -41,10 +44,11 @@ def uri_aor(uri: bytes, hosts: frozenset[bytes]) -> bytes:
 
 def tag(value: bytes) -> bytes:
     """The tag of a From or To value; b"" when there is none (no dialog yet)."""
-    at = value.find(b">;tag=")
-    if at >= 0:
-        return value[at + 6 :].split(b";", 1)[0].strip()
-    if b"tag" not in value.lower():
+    if b">;tag=" in value:
+        match = _TAG.match(value)
+        if match is not None:
+            return match[1]
+    elif b"tag" not in value.lower():
         return b""
     try:
         return parameter(parameters(value), b"tag") or b""

@@ -82,7 +82,7 @@ PARAMETER = re.compile(rb""";[ \t\r\n]*([^=;,\s"]+)(?:[ \t\r\n]*=[ \t\r\n]*("(?:
 HOST_PORT = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?\Z")
 
 SIP_URI = re.compile(
-    rb"(?P<scheme>sips?):(?:(?P<user>[^@;?<>\s:]*(?:;[^@<>\s:]*)?)(?::(?P<password>[^@<>\s]*))?@)?"
+    rb"(?P<scheme>sips?):(?:(?P<user>[^@;<>\s:]*(?:;[^@<>\s:]*)?)(?::(?P<password>[^@<>\s]*))?@)?"
     rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[^;:?<>\s@\[\]]+)(?::(?P<port>[0-9]{1,5}))?(?P<params>;[^?<>\s]*)?(?P<headers>\?[^<>\s]*)?\Z",
     re.IGNORECASE,
 )

@@ -82,9 +82,7 @@ def _header(data: bytes, line: int, stop: int, following: int) -> Header:
     name = data[line:colon].rstrip(b" \t").lower() if colon > line else b""
     if not name or name[0] in b" \t":
         raise MalformedMessage("header")
-    start = colon + 1
-    while start < stop and data[start] in b" \t\r\n":
-        start += 1
-    while stop > start and data[stop - 1] in b" \t\r\n":
-        stop -= 1
+    value = data[colon + 1 : stop].lstrip(b" \t\r\n")
+    start = stop - len(value)
+    stop = start + len(value.rstrip(b" \t\r\n"))
     return Header(COMPACT.get(name, name), line, start, stop, following)

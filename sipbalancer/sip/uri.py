@@ -5,14 +5,21 @@ Reads only. Nothing here knows which names are ours; the caller says.
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.grammar import DEFAULT_PORT, HOST_PORT, PARAMETER, SIP_URI
 
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_DISPLAY_NAME = re.compile(rb'\s*"(?:[^"\\]|\\.)*"', re.DOTALL)
+_PIECE = re.compile(rb'"(?:[^"\\]|\\.?)*"?|<[^>]*>?|,', re.DOTALL)
+"""What a list is split by: a comma, but none inside quotes or <>."""
+
 
 class Uri(NamedTuple):
-    """A SIP URI taken apart; `user` is unescaped, `host` lower-case, `port` 5060 where none is written."""
+    """A SIP URI taken apart; `user` is unescaped, `host` in one spelling, `port` 5060 where none is written."""
 
     user: bytes
     host: bytes
@@ -34,33 +41,37 @@ def read_uri(text: bytes) -> Uri:
     number = int(port) if port else DEFAULT_PORT
     if number > 65535:
         raise MalformedMessage("uri")
-    return Uri(unescape(user), host.lower(), number, params)
+    return Uri(unescape(user), _one_spelling(host), number, params)
 
 
 def read_place(text: bytes) -> tuple[bytes, int]:
-    """`host[:port]` -> (lower-case host, port), 5060 where none is written. MalformedMessage("host") otherwise."""
+    """`host[:port]` -> (host in one spelling, port), 5060 where none is written. MalformedMessage("host") otherwise."""
     match = HOST_PORT.match(text.replace(b" ", b"").replace(b"\t", b""))
     if match is None:
         raise MalformedMessage("host")
     port = int(match[2]) if match[2] else DEFAULT_PORT
     if port > 65535:
         raise MalformedMessage("host")
-    return match[1].lower(), port
+    return _one_spelling(match[1]), port
+
+
+def _one_spelling(host: bytes) -> bytes:
+    """A name in lower case, an IPv6 literal as RFC 5952 writes it. MalformedMessage("host") for a broken literal."""
+    if not host.startswith(b"["):
+        return host.lower()
+    try:
+        return b"[%b]" % str(IPv6Address(host[1:-1].decode("ascii"))).encode()
+    except ValueError:
+        raise MalformedMessage("host") from None
 
 
 def unescape(text: bytes) -> bytes:
     """Undo %XX (19.1.2); a broken escape stays as it is."""
-    if b"%" not in text:
-        return text
-    head, *rest = text.split(b"%")
-    return head + b"".join(_unescape_one(part) for part in rest)
+    return _ESCAPE.sub(_escaped, text) if b"%" in text else text
 
 
-def _unescape_one(part: bytes) -> bytes:
-    try:
-        return bytes((int(part[:2], 16),)) + part[2:] if len(part[:2].strip()) == 2 else b"%" + part
-    except ValueError:
-        return b"%" + part
+def _escaped(match: re.Match[bytes]) -> bytes:
+    return bytes((int(match[1], 16),))
 
 
 def addr_spec(value: bytes) -> bytes:
@@ -95,45 +106,27 @@ def parameter(params: bytes, name: bytes) -> bytes | None:
 
 def _after_display_name(value: bytes) -> int:
     """Where a quoted display name ends, so that a `<` or `;` inside it deceives nobody."""
-    stripped = value.lstrip()
-    if not stripped.startswith(b'"'):
+    if b'"' not in value or not value.lstrip().startswith(b'"'):
         return 0
-    at = len(value) - len(stripped) + 1
-    while at < len(value):
-        if value[at] == 0x5C:
-            at += 2
-        elif value[at] == 0x22:
-            return at + 1
-        else:
-            at += 1
-    raise MalformedMessage("name-addr")
+    match = _DISPLAY_NAME.match(value)
+    if match is None:
+        raise MalformedMessage("name-addr")
+    return match.end()
 
 
 def split_values(value: bytes) -> list[tuple[int, int]]:
     """(start, end) of each comma-separated element of a header value (7.3.1), trimmed; quotes and <> hold."""
     spans: list[tuple[int, int]] = []
-    start, quoted, angle, at = 0, False, False, 0
-    while at < len(value):
-        octet = value[at]
-        if octet == 0x5C and quoted:
-            at += 1
-        elif octet == 0x22 and not angle:
-            quoted = not quoted
-        elif not quoted and octet == 0x3C:
-            angle = True
-        elif not quoted and octet == 0x3E:
-            angle = False
-        elif octet == 0x2C and not quoted and not angle:
-            spans.append(_trim(value, start, at))
-            start = at + 1
-        at += 1
+    start = 0
+    for match in _PIECE.finditer(value) if b"," in value else ():
+        if match[0] == b",":
+            spans.append(_trim(value, start, match.start()))
+            start = match.end()
     spans.append(_trim(value, start, len(value)))
     return [span for span in spans if span[0] < span[1]]
 
 
 def _trim(value: bytes, start: int, end: int) -> tuple[int, int]:
-    while start < end and value[start] in b" \t\r\n":
-        start += 1
-    while end > start and value[end - 1] in b" \t\r\n":
-        end -= 1
-    return start, end
+    piece = value[start:end].lstrip(b" \t\r\n")
+    start = end - len(piece)
+    return start, start + len(piece.rstrip(b" \t\r\n"))
