@@ -301,7 +301,9 @@ class Balancer:
         return len(ups) == len(self.servers) and all(ups)
 
     def stop(self) -> None:
+        """What it counted stays in `metrics.txt`."""
         if self._process is not None:
+            (self.folder / "metrics.txt").write_text(self.scrape())
             self._process.end()
 
     def kill(self) -> None:
