@@ -24,7 +24,10 @@ from sipbalancer.config.values import written
 from sipbalancer.errors import Finding
 
 _SECONDS = frozenset(
-    "persistent calltimeout deaddialogs slowstart checkinterval negotiatetimeout checktimeout emailalertfreq".split()
+    (
+        "persistent calltimeout deaddialogs maxexpires slowstart checkinterval negotiatetimeout checktimeout "
+        "emailalertfreq"
+    ).split()
 )
 _EMPTY = {
     "login": "- (the probe names no user)",

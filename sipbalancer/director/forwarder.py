@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import traceback
 
+from sipbalancer.director.admission import admits, hold_off
 from sipbalancer.director.answers import (
     answer_malformed,
     answer_to,
@@ -95,6 +96,7 @@ class Forwarder:
         self.state.recent_calls.sweep(now)
         self.state.provisional.sweep(now)
         self.state.moved.sweep(now)
+        self.state.waiting.sweep(now)
         for bindings in self.state.bindings.values():
             bindings.sweep(now, _DUE_BINDINGS)
         out = self.outbox[:]
@@ -142,6 +144,8 @@ class Forwarder:
         said = self.state.transactions.answered.get(decision.key, now)
         if said is not None:
             return say_again(self.state, service, facts, flow_in, said, now)
+        if service.config.registerrate and facts[1] == b"REGISTER" and not admits(service, decision, facts, now):
+            return hold_off(self.state, service, decision, facts, flow_in, now)
         out, transaction = commit(self.state, service, decision, facts, flow_in, now)
         if transaction is not None:
             self.retries.watch(transaction, out[0], now)

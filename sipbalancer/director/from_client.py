@@ -8,8 +8,10 @@ fallback -> 503.
 from __future__ import annotations
 
 from typing import NamedTuple
+from zlib import crc32
 
 from sipbalancer.config.model import PersistenceKey, Scheduler
+from sipbalancer.director.pace import ramp
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.verdict import Verdict
@@ -116,12 +118,42 @@ def _decide_new(
     if server is not None:
         return Decision(server, "binding", key, cut, aor=aor, pin=pin)
     if service.eligible:
-        server = service.schedule(service.eligible, service.scheduling, _hash_key(state, service, facts, flow, pin))
+        server = _scheduled(state, service, facts, flow, now, key, pin)
         if server is not None:
             return Decision(server, "scheduler", key, cut, aor=aor, pin=pin)
     if service.fallback is not None:
         return Decision(service.fallback, "fallback", key, cut, aor=aor, pin=pin)
     return Decision(None, "none", key, cut, 503, "no server", aor, pin)
+
+
+def _scheduled(
+    state: State, service: VirtualService, facts: RequestFacts, flow: Flow, now: float, key: bytes, pin: int
+) -> RealServer | None:
+    """The scheduler's choice; a server that returned a moment ago passes most of its turns on (`slowstart`)."""
+    hashed = _hash_key(state, service, facts, flow, pin)
+    server = service.schedule(service.eligible, service.scheduling, hashed)
+    if server is None or not server.recovered or not service.config.slowstart:
+        return server
+    dice = crc32(key)
+    if dice % 1000 < 1000 * ramp(server.recovered, service.config.slowstart, now):
+        return server
+    others = [other for other in service.eligible if ramp(other.recovered, service.config.slowstart, now) >= 1.0]
+    return others[dice // 1000 % len(others)] if others else server
+
+
+def _home(service: VirtualService, server: RealServer) -> RealServer | None:
+    """`rebalance`: where a registration goes at its refresh that is on a server with more than its share (by weight):
+    to one that has returned and has less. None: it stays."""
+    if not service.config.rebalance or not any(other.recovered for other in service.eligible):
+        return None
+    weights = sum(other.weight for other in service.eligible)
+    total = sum(other.registrations for other in service.eligible)
+    if server.registrations * weights <= total * server.weight + weights:
+        return None
+    short = [
+        other for other in service.eligible if other.recovered and other.registrations * weights < total * other.weight
+    ]
+    return min(short, key=lambda other: other.registrations / other.weight, default=None)
 
 
 def _of_transaction(state: State, key: bytes, now: float) -> RealServer | None:
@@ -207,6 +239,8 @@ def _of_binding(
             return state.servers[number]
         server = state.server_of_pin(service, state.pins.get(pin, now))
         if server is not None:
+            if register and server in service.taking:
+                return _home(service, server) or server
             return server if _usable(service, server, register) else None
     if register or service.config.persistencekey is not PersistenceKey.AOR:
         return None

@@ -6,6 +6,8 @@ what was asked.
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from sipbalancer.director import learn
 from sipbalancer.director.given_up import clean_up
 from sipbalancer.director.keys import TRANSACTION_KEY
@@ -15,6 +17,7 @@ from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.edit import pop_via
+from sipbalancer.sip.expires import lower_expires, spread
 from sipbalancer.sip.flow import Datagram, Flow, flow_of, pack_address
 from sipbalancer.sip.grammar import MAGIC_COOKIE, RETURN_ADDRESS
 from sipbalancer.sip.headers import read_message
@@ -70,7 +73,14 @@ class Responses:
             return None
         else:
             self._learn(service, server, sender is not None, status, data, transaction, back, now)
+            if service.config.maxexpires and status < 300 and sender is not None and _cseq_method(data) == b"REGISTER":
+                return self._shorter(service, pop_via(data, start, end)), back
         return pop_via(data, start, end), back
+
+    def _shorter(self, service: VirtualService, data: bytes) -> bytes:
+        """`maxexpires`, spread by the phone's Call-ID so that a repeated 2xx is equal."""
+        call_id = read_message(data).first(b"call-id") or b""
+        return lower_expires(data, spread(service.config.maxexpires, crc32(call_id)))
 
     # Tries that were given up, and 503.
 

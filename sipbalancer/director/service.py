@@ -12,6 +12,7 @@ from zlib import crc32
 from sipbalancer.config.model import RealServerConfig, VirtualServiceConfig
 from sipbalancer.director.health import Health, first_group
 from sipbalancer.director.keys import Keys
+from sipbalancer.director.pace import Bucket
 from sipbalancer.director.pins import PinKind, PinTable
 from sipbalancer.director.scheduler import SCHEDULERS, SchedulerState
 from sipbalancer.director.verdict import Verdict
@@ -43,15 +44,18 @@ class RealServer:
     """One server of one service: its place in the pool, its counters. `health` is shared with other services."""
 
     __slots__ = (
+        "bucket",
         "config",
         "drained",
         "fallback",
+        "fell",
         "flow",
         "health",
         "key",
         "number",
         "packed",
         "pins",
+        "recovered",
         "refusals",
         "requests",
         "responses",
@@ -99,6 +103,12 @@ class RealServer:
         self.responses = [0] * 7
         """By class, 0 unused: answers of it and to it."""
         self.refusals = 0
+        self.bucket = Bucket()
+        """`registerrate`."""
+        self.fell = False
+        """It has been down or draining since it last took work."""
+        self.recovered = 0.0
+        """When it took work again after it had been down or drained; 0.0 = it always did."""
 
     def configure(self, config: RealServerConfig, health: Health) -> None:
         """Take what a (new) file says of this address."""

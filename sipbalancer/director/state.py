@@ -38,6 +38,8 @@ class State:
         """AoR and flow -> server number, from a REGISTER's first copy to its final answer."""
         self.recent_calls: RecentPins[int] = RecentPins(262144, TIMER_F)
         """Call pin key -> server number, until a 2xx confirms."""
+        self.waiting: RecentPins[float] = RecentPins(262144, 2 * TIMER_F)
+        """Key of a REGISTER that `registerrate` holds off -> when its first copy came."""
         self.moved: RecentPins[bytes] = RecentPins(65536, MOVED_LIFE)
         """Call-ID and the client address a token names -> the packed address the phone has now."""
         self.outbox: list[Datagram] = []

@@ -162,6 +162,10 @@ class ServiceTable:
             new = server.verdict
             if new is not old and not server.retired:
                 server.since = now
+                if new is Verdict.UP and server.fell:
+                    server.recovered, server.fell = now, False
+                elif new in (Verdict.DOWN, Verdict.DRAINING):
+                    server.fell = True
                 changed.setdefault(server.name, Transition(server.name, old, new, server.reason, now))
         if changed:
             for service in self.state.services.values():

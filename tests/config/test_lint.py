@@ -72,7 +72,6 @@ def test_defaults_that_differ_are_notes_at_the_virtual_line(line: str) -> None:
         ("fallbackcommand = /bin/x", "a.cf:8: fallbackcommand: accepted; the command is not run yet (later work)"),
         ("emailalert = a@x", "a.cf:8: emailalert: accepted; no mail is sent yet (later work)"),
         ("monitorfile = /x", "a.cf:8: monitorfile: accepted; no such file is written yet (later work)"),
-        ("slowstart = 30", "a.cf:8: slowstart: accepted; a server that comes back takes its full share at once"),
     ],
 )
 def test_warnings_ask_for_an_act(line: str, expected: str) -> None:
