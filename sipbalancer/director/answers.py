@@ -16,13 +16,16 @@ from sipbalancer.sip.flow import Datagram, Flow, flow_of
 from sipbalancer.sip.scan import RequestFacts
 from sipbalancer.sip.uri import read_place, read_uri
 
+KEPT = 4096
+"""Octets of an answer that is kept for repeats; a longer one is made anew, so that strangers cannot fill the memory."""
 RETRY_AFTER = 5
 RETRY_SPREAD = 10
-"""Seconds: a 503 of ours asks for 5 to 14, spread by the transaction's key so that phones do not return together."""
+"""Seconds: a 503 of ours asks for 5 to 14, spread by the keyed To tag so that phones do not return together."""
 
 
 def answer(
     state: State,
+    service: VirtualService,
     facts: RequestFacts,
     flow: Flow,
     back: Flow,
@@ -31,20 +34,20 @@ def answer(
     key: bytes,
     now: float,
 ) -> Datagram | None:
-    """The datagram for the client, remembered for its repeats; None for an ACK, or when it would be an amplifier."""
+    """The datagram for the client, remembered for its repeats (`key` b"": not); None for an ACK, or an amplifier."""
     data, method, _, _, _, _, _, _, call_id, cseq, *_ = facts
     if method == b"ACK":
         return None
     at, text = received
-    extra = b"Retry-After: %d\r\n" % (RETRY_AFTER + key[0] % RETRY_SPREAD) if status == 503 else b""
     to_tag = state.keys.to_tag(call_id, cseq, flow[1][2:])
+    extra = b"Retry-After: %d\r\n" % (RETRY_AFTER + to_tag[0] % RETRY_SPREAD) if status == 503 else b""
     try:
         out = reply(data[:at] + text + data[at:], status, to_tag, extra)
     except MalformedMessage:
         return None
-    if len(out) > len(data) + len(text):
+    if len(out) > len(data) and service.source(flow[1]) is None:
         return None
-    if key:
+    if key and method != b"CANCEL" and len(out) <= KEPT:
         state.transactions.answered.put(key, out, now)
     return out, back
 
@@ -84,7 +87,7 @@ def answer_to(
 ) -> Datagram | None:
     """`answer` with the way back worked out."""
     back, at, text = way_back(service, facts, flow_in)
-    return answer(state, facts, flow_in, back, (at, text), status, key, now)
+    return answer(state, service, facts, flow_in, back, (at, text), status, key, now)
 
 
 def refuse(
