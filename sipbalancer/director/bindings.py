@@ -19,17 +19,27 @@ from sipbalancer.sip.contacts import identity
 _SHARDS = 64
 
 
-class Bound(NamedTuple):
-    """One Contact with the flow it was registered from."""
+STORED_LIVES = 4.0
+"""The state folder is told of a life this much longer, and of a refresh only when less than one life is left of that:
+after a crash a Contact may look alive too long, and in exchange most refreshes write nothing."""
 
-    uri: bytes
-    identity: bytes
-    client: bytes
-    """Packed address."""
-    expires: float
-    aor: bytes
-    serial: int
-    """Of the server that answered 2xx, as pins name it."""
+
+class Bound:
+    """One Contact with the flow it was registered from. A refresh changes `expires` in place."""
+
+    __slots__ = ("aor", "client", "expires", "identity", "serial", "stored", "uri")
+
+    def __init__(self, uri: bytes, identity: bytes, client: bytes, expires: float, aor: bytes, serial: int) -> None:
+        self.uri = uri
+        self.identity = identity
+        self.client = client
+        """Packed address."""
+        self.expires = expires
+        self.aor = aor
+        self.serial = serial
+        """Of the server that answered 2xx, as pins name it."""
+        self.stored = 0.0
+        """The expiry the state folder was told."""
 
 
 class BindingRow(NamedTuple):
@@ -86,17 +96,30 @@ class Bindings:
 
     # Learning.
 
-    def learn(self, key: int, aor: bytes, uri: bytes, client: bytes, serial: int, expires: float) -> None:
-        """A 2xx granted this Contact of the AoR until `expires` to the phone at `client`."""
+    def renew(self, key: int, uri: bytes, client: bytes, serial: int, now: float, life: float) -> bool:
+        """The usual refresh: the AoR's only Contact, the same in every way, lives `life` seconds more. Else False."""
+        held = self._aors[key % _SHARDS].get(key)
+        if held is None or len(held) != 1:
+            return False
+        bound = held[0]
+        if bound.uri != uri or bound.client != client or bound.serial != serial:
+            return False
+        bound.expires = now + life
+        if bound.stored < now + 2 * life:
+            self._note(bound, now + STORED_LIVES * life)
+        return True
+
+    def learn(self, key: int, aor: bytes, uri: bytes, client: bytes, serial: int, now: float, life: float) -> None:
+        """A 2xx granted this Contact of the AoR for `life` seconds to the phone at `client`."""
         which = identity(uri)
         held = self._aors[key % _SHARDS].get(key, ())
         others = tuple(bound for bound in held if bound.identity != which)
         if len(others) == len(held) and self._held >= self._limit:
             self.refused += 1
             return
-        bound = Bound(uri, which, client, expires, aor, serial)
+        bound = Bound(uri, which, client, now + life, aor, serial)
         self._store(key, held, (*others, bound))
-        self._note(bound)
+        self._note(bound, now + STORED_LIVES * life)
         for text in (b"c" + which, b"u" + which.partition(b"@")[0], b"f" + client):
             hashed = self._hashed(text)
             self._index[hashed % _SHARDS][hashed] = key
@@ -111,7 +134,7 @@ class Bindings:
         for bound in held:
             if bound not in kept:
                 self._unindex(bound, key)
-                self._note(bound._replace(expires=0.0))
+                self._note(bound, 0.0)
 
     def _store(self, key: int, held: tuple[Bound, ...], now_held: tuple[Bound, ...]) -> None:
         shard = self._aors[key % _SHARDS]
@@ -142,7 +165,8 @@ class Bindings:
 
     # Keeping.
 
-    def _note(self, bound: Bound) -> None:
+    def _note(self, bound: Bound, stored: float) -> None:
+        bound.stored = stored
         if len(self._changed) < 65536:
             self._changed[bound.aor, bound.identity] = bound
 
@@ -156,11 +180,11 @@ class Bindings:
                 bound.uri.decode("utf-8", "surrogateescape"),
                 bound.client,
                 server_name(bound.serial),
-                bound.expires,
+                bound.stored,
             )
 
-    def load(self, row: BindingRow, key: int, serial: int) -> None:
+    def load(self, row: BindingRow, key: int, serial: int, now: float) -> None:
         """Take one row of the state folder back."""
         aor = row.aor.encode("utf-8", "surrogateescape")
-        self.learn(key, aor, row.contact.encode("utf-8", "surrogateescape"), row.client, serial, row.expires)
+        self.learn(key, aor, row.contact.encode("utf-8", "surrogateescape"), row.client, serial, now, row.expires - now)
         self._changed.clear()

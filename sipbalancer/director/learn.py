@@ -13,7 +13,7 @@ from sipbalancer.director.state import State
 from sipbalancer.director.transactions import TIMER_C, TIMER_F, Transaction
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.aor import read_aor
-from sipbalancer.sip.contacts import STAR, Contact, contact_uri, identity, read_contacts, session_expires
+from sipbalancer.sip.contacts import STAR, Contact, contact_uri, identity, only_contact, read_contacts, session_expires
 from sipbalancer.sip.flow import Flow
 from sipbalancer.sip.headers import read_message
 
@@ -98,10 +98,34 @@ def registered(
         state.provisional.drop(aor + client[1])
     if status >= 300 or not aor:
         return
+    if transaction is not None and _renewed(state, service, server, pin, data, transaction, client, now):
+        return
     listed = read_contacts(data)
     state.provisional.drop(aor + client[1])
     _pin(state, service, server, pin, listed, now)
     _bind(state, service, server, aor, pin, listed, transaction, client, now)
+
+
+def _renewed(
+    state: State,
+    service: VirtualService,
+    server: RealServer,
+    pin: int,
+    data: bytes,
+    transaction: Transaction,
+    client: Flow,
+    now: float,
+) -> bool:
+    """The usual 2xx, a refresh of one known Contact, without the general reader."""
+    granted, asked = only_contact(data), only_contact(transaction.data)
+    if granted is None or asked is None or granted.uri != asked.uri or not granted.expires or asked.expires == 0:
+        return False
+    if not state.bindings[service.leg].renew(pin, granted.uri, client[1], server.serial, now, granted.expires):
+        return False
+    if transaction.provisional_pin:
+        state.provisional.drop(transaction.aor + client[1])
+    state.pins.put(pin, server.serial, PinKind.BINDING, now + max(service.config.persistent, granted.expires))
+    return True
 
 
 def _pin(
@@ -137,7 +161,7 @@ def _bind(
     for contact in asked:
         match = granted.get(identity(contact.uri)) or _rewritten(service, contact, listed, client)
         if match is not None and match.expires and contact.expires != 0:
-            bindings.learn(pin, aor, contact.uri, client[1], server.serial, now + match.expires)
+            bindings.learn(pin, aor, contact.uri, client[1], server.serial, now, float(match.expires))
     gone = {identity(contact.uri) for contact in asked if contact.expires == 0}
     if any(_names_us(service, contact) for contact in listed):
         bindings.forget(pin, lambda bound: bound.identity not in gone)

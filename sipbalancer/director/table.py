@@ -236,4 +236,4 @@ class ServiceTable:
                 continue
             key = self.state.binding_key(service, row.aor.encode("utf-8", "surrogateescape"))
             serial = self.state.pins.server_id(service.pin_name(row.server))
-            self.state.bindings[service.leg].load(row, key, serial)
+            self.state.bindings[service.leg].load(row, key, serial, now)

@@ -85,7 +85,7 @@ def remember(
             transaction.aor = read_aor(to_value, service.hosts)
             transaction.pin = state.binding_key(service, transaction.aor)
         if state.pins.get(transaction.pin, now) != server.serial:
-            state.provisional.put(transaction.aor + back[1], server.number, now)
+            transaction.provisional_pin = state.provisional.put(transaction.aor + back[1], server.number, now)
     elif not tag(to_value):
         state.recent_calls.put(state.call_key(service, call_id), server.number, now)
     else:

@@ -41,6 +41,7 @@ class Transaction:
         "method",
         "pin",
         "provisional",
+        "provisional_pin",
         "sent",
         "sent_at",
         "server",
@@ -99,6 +100,8 @@ class Transaction:
         """Seconds to the next repeat."""
         self.tried: tuple[RealServer, ...] = ()
         """Servers it was taken from: what they still say must not reach the client."""
+        self.provisional_pin = False
+        """REGISTER: it made one."""
         self.by_us = False
         """We answered it ourselves."""
         self.cancelled = False

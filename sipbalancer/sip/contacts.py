@@ -35,6 +35,26 @@ def read_contacts(data: bytes) -> list[Contact]:
     return contacts
 
 
+def only_contact(data: bytes) -> Contact | None:
+    """The Contact of the usual REGISTER or its 2xx: one line, one `<URI>`, canonical spelling; None for anything else.
+
+    A life that only the Expires header says is None here too.
+    """
+    start = data.find(b"\nContact: <") + 11
+    if start == 10:
+        return None
+    end = data.find(b"\r\n", start)
+    if data.find(b"\nContact:", end) >= 0 or data.find(b",", start, end) >= 0:
+        return None
+    closing = data.find(b">", start, end)
+    at = data.find(b";expires=", closing, end) + 9
+    if closing < 0 or at == 8:
+        return Contact(data[start:closing], None) if closing >= 0 else None
+    stop = data.find(b";", at, end)
+    life = data[at : end if stop < 0 else stop]
+    return Contact(data[start:closing], int(life)) if life.isdigit() and len(life) < 10 else None
+
+
 def _contact(element: bytes, default: int | None) -> Contact:
     own = _seconds(parameter(parameters(element), b"expires"))
     return Contact(addr_spec(element), default if own is None else own)
