@@ -97,6 +97,8 @@ class Forwarder:
         self.state.provisional.sweep(now)
         self.state.moved.sweep(now)
         self.state.waiting.sweep(now)
+        for service in self.state.services.values():
+            service.measure()
         for bindings in self.state.bindings.values():
             bindings.sweep(now, _DUE_BINDINGS)
         out = self.outbox[:]

@@ -172,7 +172,7 @@ def _of_call(state: State, service: VirtualService, call_id: bytes, in_dialog: b
         server: RealServer | None = state.servers[number]
     else:
         server = state.server_of_pin(service, state.pins.get(key, now))
-    if server is None or (not in_dialog and server.verdict is Verdict.DOWN and not service.config.quiescent):
+    if server is None or (not in_dialog and server.verdict is Verdict.DOWN and not service.waits_for(server)):
         return None
     return server
 
@@ -256,7 +256,7 @@ def _usable(service: VirtualService, server: RealServer, register: bool) -> bool
     if verdict is Verdict.UP:
         return not register
     if verdict is Verdict.DOWN:
-        return service.config.quiescent
+        return service.waits_for(server)
     return not service.eligible
 
 

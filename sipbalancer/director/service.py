@@ -40,6 +40,14 @@ def _priority(server: RealServer) -> int:
     return server.config.priority
 
 
+def _has_room(server: RealServer) -> bool:
+    return not server.full
+
+
+def _any(server: RealServer) -> bool:
+    return True
+
+
 class RealServer:
     """One server of one service: its place in the pool, its counters. `health` is shared with other services."""
 
@@ -50,8 +58,10 @@ class RealServer:
         "fallback",
         "fell",
         "flow",
+        "full",
         "health",
         "key",
+        "maintenance",
         "number",
         "packed",
         "pins",
@@ -66,6 +76,7 @@ class RealServer:
         "since",
         "tag",
         "transactions",
+        "was_up",
         "weight",
     )
 
@@ -107,6 +118,12 @@ class RealServer:
         """`registerrate`."""
         self.fell = False
         """It has been down or draining since it last took work."""
+        self.maintenance = ""
+        """The file of `maintenancedir` that drains it."""
+        self.full = False
+        """At `u:` connections and not yet below `l:` again: the scheduler passes it over."""
+        self.was_up = health.verdict is Verdict.UP
+        """It has been up since it is in the file (or since the start)."""
         self.recovered = 0.0
         """When it took work again after it had been down or drained; 0.0 = it always did."""
 
@@ -131,7 +148,7 @@ class RealServer:
     def verdict(self) -> Verdict:
         """The health's verdict, or draining where the operator wants nothing new on a living server."""
         verdict = self.health.verdict
-        if self.retired or (verdict is not Verdict.DOWN and (self.drained or self.weight == 0)):
+        if self.retired or (verdict is not Verdict.DOWN and (self.drained or self.maintenance or self.weight == 0)):
             return Verdict.DRAINING
         return verdict
 
@@ -142,8 +159,12 @@ class RealServer:
             return "no longer in the file"
         if self.verdict is Verdict.DRAINING and self.drained:
             return "drained by the operator"
+        if self.verdict is Verdict.DRAINING and self.maintenance:
+            return f"maintenancedir file {self.maintenance}"
         if self.verdict is Verdict.DRAINING and self.weight == 0:
             return "weight 0"
+        if self.full and self.verdict is Verdict.UP:
+            return f"at its upper threshold u:{self.config.upper}"
         return self.health.reason
 
     @property
@@ -159,6 +180,18 @@ class RealServer:
         """What IPVS's connection schedulers count: calls + registrations."""
         return self.calls + self.registrations
 
+    def measure(self) -> bool:
+        """Look at the thresholds: whether `full` is another now. Without `l:` it is three quarters of `u:` (IPVS)."""
+        upper, lower = self.config.upper, self.config.lower
+        held = self.full
+        if not upper:
+            self.full = False
+        elif not held:
+            self.full = self.connections >= upper
+        else:
+            self.full = self.connections >= min(lower or max(1, upper * 3 // 4), upper)
+        return self.full is not held
+
 
 class VirtualService:
     """One virtual service as it runs."""
@@ -173,9 +206,14 @@ class VirtualService:
         self.servers: tuple[RealServer, ...] = ()
         self.fallback: RealServer | None = None
         self.eligible: tuple[RealServer, ...] = ()
-        """Servers that take new work now, by verdict, weight and priority group."""
+        """Servers that take new work now, by verdict, weight, thresholds and priority group."""
+        self.returned = False
+        """Some of `eligible` had been away: registrations may go home."""
         self.taking: frozenset[RealServer] = frozenset()
-        """The same as a set."""
+        """These and the ones at their upper threshold: what is pinned there stays, as under IPVS."""
+        self.readdquiescent = False
+        """The file's global word, see `waits_for`."""
+        self._limited: tuple[RealServer, ...] = ()
         self.by_packed: dict[bytes, RealServer] = {}
         self.by_text: dict[bytes, RealServer] = {}
         """`host:port` as a URI names it."""
@@ -210,12 +248,15 @@ class VirtualService:
         known = [*servers, *([fallback] if fallback else [])]
         self.by_packed = {server.packed: server for server in [*retired, *known]}
         for server in known:
+            server.was_up = server.was_up and not server.retired
             server.retired = False
         for server in retired:
             server.retired = self.by_packed[server.packed] is server
         self.by_text = {server.key.encode().lower(): server for server in self.by_packed.values()}
         self.by_serial = {server.serial: server for server in self.by_packed.values() if server.serial >= 0}
         self.by_address = self._sources(known)
+        self._limited = tuple(server for server in servers if server.config.upper or server.full)
+        self.measure()
         self.refresh()
 
     def _sources(self, known: list[RealServer]) -> dict[bytes, RealServer | None]:
@@ -226,12 +267,25 @@ class VirtualService:
         return sources
 
     def refresh(self) -> None:
-        """Compute `eligible` anew: after a verdict, a weight or the pool changed (design 5.1)."""
-        ready = first_group(self.servers, _priority, lambda server: server.verdict is Verdict.UP)
-        self.eligible = ready or first_group(
-            self.servers, _priority, lambda server: server.verdict is Verdict.STARTING and server.weight > 0
-        )
-        self.taking = frozenset(self.eligible)
+        """Compute `eligible` anew: after a verdict, a weight, a threshold or the pool changed (design 5.1)."""
+        up = tuple(server for server in self.servers if server.verdict is Verdict.UP)
+        for server in up:
+            server.was_up = True
+        starting = tuple(each for each in self.servers if each.verdict is Verdict.STARTING and each.weight > 0)
+        self.eligible = first_group(up, _priority, _has_room) or first_group(starting, _priority, _has_room)
+        home = first_group(up, _priority, _any) or first_group(starting, _priority, _any)
+        self.taking = frozenset((*self.eligible, *home))
+        self.returned = any(server.recovered for server in self.eligible)
+
+    def measure(self) -> None:
+        """Look at the thresholds of servers that have any; called every 50 ms."""
+        if any([server.measure() for server in self._limited]):
+            self.refresh()
+
+    def waits_for(self, server: RealServer) -> bool:
+        """Whether pins wait for this server while it is down: `quiescent`, and (ldirectord's table) it was in service
+        since it is in the file or since the start, unless `readdquiescent` puts it there from the beginning."""
+        return self.config.quiescent and (server.was_up or self.readdquiescent)
 
     def pin_name(self, key: str) -> str:
         """A server's name in the pin table: counts are per service, so the service is part of it."""

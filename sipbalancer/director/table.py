@@ -5,7 +5,7 @@ Whoever changes something here gets back what changed (transitions), as values t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -59,6 +59,7 @@ class ServiceTable:
         healths: dict[HealthKey, Health] = {}
         services = [self._service(virtual, held.get(virtual.key)) for virtual in config.virtual]
         for service, virtual in zip(services, config.virtual, strict=True):
+            service.readdquiescent = config.readdquiescent
             self._publish(service, virtual, healths, now)
         self._by_health = healths
         self.healths = tuple(healths.values())
@@ -122,6 +123,8 @@ class ServiceTable:
         """Take a finished probe; what changed, for every service that has the server."""
         before = self._verdicts(health)
         health.probe_result(outcome, now)
+        if health.undecided:
+            self.state.suspects[health] = None
         changes = self._changes(before, now)
         servers = [server for server, _ in before]
         for server, old in before:
@@ -140,12 +143,13 @@ class ServiceTable:
         self.state.suspects.clear()
         return suspects
 
-    def virtual_of(self, health: Health) -> tuple[str, int]:
-        """The first virtual address and port that uses this check."""
-        for service in self.state.services.values():
-            if any(server.health is health for server in self._servers(service)):
-                return service.config.host, service.config.port
-        return "", 0
+    def users_of(self, health: Health) -> tuple[VirtualService, ...]:
+        """The services that have this server under this check, in the file's order."""
+        return tuple(
+            service
+            for service in self.state.services.values()
+            if any(server.health is health for server in self._servers(service))
+        )
 
     def _verdicts(self, health: Health | None = None) -> list[tuple[RealServer, Verdict]]:
         return [
@@ -187,6 +191,17 @@ class ServiceTable:
     def enable(self, server: str, now: float) -> tuple[Transition, ...]:
         """Undo `drain`."""
         return self._set_drained(server, False, now)
+
+    def maintain(self, files: Mapping[str, str], now: float) -> tuple[Transition, ...]:
+        """`maintenancedir`: server key -> the file that drains it; every other server is not drained by a file."""
+        before = self._verdicts()
+        for server, _ in before:
+            server.maintenance = files.get(server.key, "")
+        return self._changes(before, now)
+
+    def named(self, name: str) -> tuple[str, ...]:
+        """The keys of the servers an operator means by `name`. AdminError: none."""
+        return tuple(dict.fromkeys(server.key for server in self._named(name)))
 
     def _set_drained(self, name: str, drained: bool, now: float) -> tuple[Transition, ...]:
         named = self._named(name)
