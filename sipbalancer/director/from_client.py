@@ -44,6 +44,13 @@ class Decision(NamedTuple):
     token: FlowToken | None = None
 
 
+def _decided(
+    server: RealServer, by: str, key: bytes, cut: int, aor: bytes, pin: int, token: FlowToken | None
+) -> Decision:
+    """A Decision to forward; past the named tuple's own constructor, which costs 300 ns more on every request."""
+    return tuple.__new__(Decision, (server, by, key, cut, 0, "", aor, pin, token))
+
+
 class OwnRoute(NamedTuple):
     """What the leading Routes of a request say."""
 
@@ -79,21 +86,24 @@ def transaction_key(state: State, facts: RequestFacts, flow: Flow) -> bytes:
 
 def decide(state: State, service: VirtualService, facts: RequestFacts, flow: Flow, now: float) -> Decision:
     """Choose. MalformedMessage for what must not be forwarded."""
-    _, method, uri, _, _, _, _, _, call_id, _, _, to_value, _, _, _, routes, _ = facts
-    key = transaction_key(state, facts, flow)
+    _, method, uri, _, _, _, sent_by, branch, call_id, cseq, _, to_value, _, _, _, routes, _ = facts
+    if branch.startswith(MAGIC_COOKIE):
+        key = state.keys.transaction(sent_by, branch, call_id, cseq, flow[1][2:])
+    else:
+        key = transaction_key(state, facts, flow)
     own = read_own_routes(state, service, routes) if routes else None
     cut = own.cut if own else 0
     server = _of_transaction(state, key, now)
     if server is not None:
-        return Decision(server, "transaction", key, cut, token=own.token if own else None)
+        return _decided(server, "transaction", key, cut, b"", 0, own.token if own else None)
     if own is not None:
         if own.foreign and not _is_server(service, own.foreign):
             return Decision(None, "none", key, cut, 403, "foreign route")
         if own.token is not None:
             server = state.server_at(service, own.token.server)
             return Decision(server, "token", key, cut, token=own.token)
-    in_dialog = bool(tag(to_value))
     if method != b"REGISTER":
+        in_dialog = bool(tag(to_value))
         server = _of_call(state, service, call_id, in_dialog, now)
         if server is not None:
             return Decision(server, "call", key, cut)
@@ -116,11 +126,14 @@ def _decide_new(
     pin = state.binding_key(service, aor) if aor else 0
     server = _of_binding(state, service, facts, flow, now, aor, pin)
     if server is not None:
-        return Decision(server, "binding", key, cut, aor=aor, pin=pin)
+        home = _home(service, server) if service.returned and facts[1] == b"REGISTER" else None
+        if home is not None:
+            return _decided(home, "scheduler", key, cut, aor, pin, None)
+        return _decided(server, "binding", key, cut, aor, pin, None)
     if service.eligible:
         server = _scheduled(state, service, facts, flow, now, key, pin)
         if server is not None:
-            return Decision(server, "scheduler", key, cut, aor=aor, pin=pin)
+            return _decided(server, "scheduler", key, cut, aor, pin, None)
     if service.fallback is not None:
         return Decision(service.fallback, "fallback", key, cut, aor=aor, pin=pin)
     return Decision(None, "none", key, cut, 503, "no server", aor, pin)
@@ -144,7 +157,7 @@ def _scheduled(
 def _home(service: VirtualService, server: RealServer) -> RealServer | None:
     """`rebalance`: where a registration goes at its refresh that is on a server with more than its share (by weight):
     to one that has returned and has less. None: it stays."""
-    if not service.config.rebalance or not any(other.recovered for other in service.eligible):
+    if not service.config.rebalance or server not in service.taking:
         return None
     weights = sum(other.weight for other in service.eligible)
     total = sum(other.registrations for other in service.eligible)
@@ -239,8 +252,6 @@ def _of_binding(
             return state.servers[number]
         server = state.server_of_pin(service, state.pins.get(pin, now))
         if server is not None:
-            if register and server in service.taking:
-                return _home(service, server) or server
             return server if _usable(service, server, register) else None
     if register or service.config.persistencekey is not PersistenceKey.AOR:
         return None

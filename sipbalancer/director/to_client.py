@@ -28,8 +28,7 @@ def commit_outward(
     server.health.evidence.own = now
     server.sent[method if method in METHODS else b"OTHER"] += 1
     if method != b"ACK" and outward.by != "transaction":
-        transaction = Transaction(outward.key, method, service, server, client, False, data, call_id, now)
-        transaction.source = flow_in
+        transaction = Transaction(outward.key, method, service, server, client, flow_in, False, data, call_id, now)
         state.transactions.begin(transaction)
     at, received = (rport, flow_in[2]) if rport >= 0 else (via_end, b";rport" + flow_in[2])
     top = b"%b%b%b\r\n" % (service.via, outward.key, server.tag)

@@ -74,17 +74,15 @@ def remember(
     data, method, _, _, _, _, _, _, call_id, _, _, to_value, *_ = facts
     server = decision.server
     assert server is not None
-    transaction = Transaction(decision.key, method, service, server, back, True, data, call_id, now)
-    transaction.source = flow_in
+    transaction = Transaction(decision.key, method, service, server, back, flow_in, True, data, call_id, now)
     transaction.cut = decision.cut
     if method == b"REGISTER":
-        transaction.contact = b"?"
         transaction.aor = decision.aor
         transaction.pin = decision.pin
         if not decision.aor or service.config.persistencekey is not PersistenceKey.AOR:
             transaction.aor = read_aor(to_value, service.hosts)
             transaction.pin = state.binding_key(service, transaction.aor)
-        if state.pins.get(transaction.pin, now) != server.serial:
+        if decision.by != "binding":
             transaction.provisional_pin = state.provisional.put(transaction.aor + back[1], server.number, now)
     elif not tag(to_value):
         state.recent_calls.put(state.call_key(service, call_id), server.number, now)

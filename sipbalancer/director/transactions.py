@@ -20,37 +20,38 @@ TIMER_C = 200.0
 
 
 class Transaction:
-    """One forwarded request without a final response."""
+    """One forwarded request without a final response.
 
-    __slots__ = (
-        "aor",
-        "by_us",
-        "cancelled",
-        "call_id",
-        "client",
-        "contact",
-        "cut",
-        "data",
-        "deadline",
-        "first",
-        "held",
-        "in_dialog",
-        "interval",
-        "inward",
-        "key",
-        "method",
-        "pin",
-        "provisional",
-        "provisional_pin",
-        "sent",
-        "sent_at",
-        "server",
-        "service",
-        "source",
-        "stays",
-        "token",
-        "tried",
-    )
+    What most requests never set has its default on the class: a request costs what it uses (no `__slots__` for that).
+    """
+
+    cut: int = 0
+    """Leading Routes of ours."""
+    provisional: int = 0
+    """The highest 1xx heard."""
+    aor: bytes = b""
+    """REGISTER: whose."""
+    pin: int = 0
+    """REGISTER: the AoR's pin key."""
+    provisional_pin: bool = False
+    """REGISTER: it made one."""
+    in_dialog: bool = False
+    sent: bytes = b""
+    """The bytes as they left, for our own repeats on the server hop; b"" where only the client repeats."""
+    stays: bool = False
+    """`quiescent`: its pin waits for the server's return."""
+    interval: float = 0.0
+    """Seconds to the next repeat."""
+    tried: tuple[RealServer, ...] = ()
+    """Servers it was taken from: what they still say must not reach the client."""
+    by_us: bool = False
+    """We answered it ourselves."""
+    cancelled: bool = False
+    """The client wants it no more: it goes nowhere else."""
+    held: Datagram | None = None
+    """A 503 that waits for a probe's word, ready for the client."""
+    token: Flow | None = None
+    """In a dialog: the client flow the token named, when the request came on another."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Transaction:
         service: VirtualService,
         server: RealServer,
         client: Flow,
+        source: Flow,
         inward: bool,
         data: bytes,
         call_id: bytes,
@@ -70,46 +72,16 @@ class Transaction:
         self.server = server
         self.client = client
         """The client's flow, whichever side asked."""
-        self.source = client
+        self.source = source
         """Where it came from."""
-        self.cut = 0
-        """Leading Routes of ours."""
         self.inward = inward
         """From a client to the server; False the other way."""
         self.data = data
         """The bytes as they came: another try edits them anew."""
         self.call_id = call_id
-        self.first = now
+        self.first = self.sent_at = now
+        """`sent_at`: when it first went to its present server."""
         self.deadline = now + (TIMER_C if method == b"INVITE" else TIMER_F)
-        self.provisional = 0
-        """The highest 1xx heard."""
-        self.aor = b""
-        """REGISTER: whose."""
-        self.pin = 0
-        """REGISTER: the AoR's pin key."""
-        self.contact = b""
-        """REGISTER: not empty when it names Contacts (it does not when it only asks)."""
-        self.in_dialog = False
-        self.sent = b""
-        """The bytes as they left, for our own repeats on the server hop; b"" where only the client repeats."""
-        self.sent_at = now
-        """When it first went to its present server."""
-        self.stays = False
-        """`quiescent`: its pin waits for the server's return."""
-        self.interval = 0.0
-        """Seconds to the next repeat."""
-        self.tried: tuple[RealServer, ...] = ()
-        """Servers it was taken from: what they still say must not reach the client."""
-        self.provisional_pin = False
-        """REGISTER: it made one."""
-        self.by_us = False
-        """We answered it ourselves."""
-        self.cancelled = False
-        """The client wants it no more: it goes nowhere else."""
-        self.held: Datagram | None = None
-        """A 503 that waits for a probe's word, ready for the client."""
-        self.token: Flow | None = None
-        """In a dialog: the client flow the token named, when the request came on another."""
 
 
 class Transactions:

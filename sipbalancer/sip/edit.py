@@ -75,6 +75,8 @@ def replace_uri(data: bytes, uri: bytes, to: bytes) -> Edit:
 
 def names_path(data: bytes, head: int, end: int) -> bool:
     """Whether a Supported header of the request lists the option tag `path` (RFC 3327 5.1)."""
+    if data.find(b"path", head, end) < 0:
+        return False
     return any(
         b"path" in [tag.strip().lower() for tag in match[1].split(b",")]
         for match in _SUPPORTED.finditer(data, head - 1, end)
