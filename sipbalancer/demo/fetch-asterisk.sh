@@ -34,6 +34,7 @@ flock 9 # two sessions at once: the second finds the work done
 new=$dir.new
 apt=$new/.apt
 rm -rf "$new"
+trap 'rm -rf "$new"' EXIT
 mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty"
 : >"$apt/status"
 

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """A test of this folder, its fixtures included, runs inside the namespace; all else where it was."""
-    namespace = _namespace(item.config)
+    namespace = _namespace(item.config) if FOLDER in item.path.parents else None  # pytest asks us for every test
     if namespace is None:
         return (yield)
     with namespace.entered():
