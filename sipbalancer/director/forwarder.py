@@ -30,7 +30,7 @@ from sipbalancer.director.answers import (
     say_again,
     takes_work,
 )
-from sipbalancer.director.from_client import Decision, decide
+from sipbalancer.director.from_client import Decision, decide, read_own_routes
 from sipbalancer.director.from_server import Outward, decide_outward
 from sipbalancer.director.responses import Responses
 from sipbalancer.director.retries import Retries
@@ -188,8 +188,8 @@ class Forwarder:
         return refuse(self.state, service, facts, flow_in, decision.refusal, decision.reason, now)
 
     def _tell_foreign(self, service: VirtualService, facts: RequestFacts) -> None:
-        uri = facts[15][0][0].decode("ascii", "replace")
-        host = uri.split(":", 1)[-1].split("@")[-1].split(";", 1)[0]
+        uri = read_own_routes(self.state, service, facts[15]).foreign.decode("ascii", "replace")
+        host = "".join(filter(str.isprintable, uri.split(":", 1)[-1].split("@")[-1].split(";", 1)[0]))[:100]
         self.state.tell(
             f"{service.key}: a client's Route to {host} was refused (403); if that is a name of this balancer, "
             f"add  alias = {host}  to its section"

@@ -81,26 +81,28 @@ def transaction_key(state: State, facts: RequestFacts, flow: Flow) -> bytes:
     _, _, uri, _, _, _, sent_by, branch, call_id, cseq, from_value, *_ = facts
     if not branch.startswith(MAGIC_COOKIE):
         branch = b"%b %b %b" % (branch, tag(from_value), uri)
-    return state.keys.transaction(sent_by, branch, call_id, cseq, flow[1][2:])
+    return state.keys.transaction(sent_by, branch, call_id, cseq, state.services[flow[0]].salt + flow[1][2:])
 
 
 def decide(state: State, service: VirtualService, facts: RequestFacts, flow: Flow, now: float) -> Decision:
     """Choose. MalformedMessage for what must not be forwarded."""
     _, method, uri, _, _, _, sent_by, branch, call_id, cseq, _, to_value, _, _, _, routes, _ = facts
     if branch.startswith(MAGIC_COOKIE):
-        key = state.keys.transaction(sent_by, branch, call_id, cseq, flow[1][2:])
+        key = state.keys.transaction(sent_by, branch, call_id, cseq, service.salt + flow[1][2:])
     else:
         key = transaction_key(state, facts, flow)
     own = read_own_routes(state, service, routes) if routes else None
     cut = own.cut if own else 0
+    if own is not None and own.foreign and not _is_server(service, own.foreign):
+        return Decision(None, "none", key, cut, 403, "foreign route")
     server = _of_transaction(state, key, now)
     if server is not None:
         return _decided(server, "transaction", key, cut, b"", 0, own.token if own else None)
     if own is not None:
-        if own.foreign and not _is_server(service, own.foreign):
-            return Decision(None, "none", key, cut, 403, "foreign route")
         if own.token is not None:
             server = state.server_at(service, own.token.server)
+            if server is None:
+                return Decision(None, "none", key, cut, 481, "too many old servers")
             return Decision(server, "token", key, cut, token=own.token)
     if method != b"REGISTER":
         in_dialog = bool(tag(to_value))
@@ -237,6 +239,12 @@ def _aor(service: VirtualService, facts: RequestFacts, flow: Flow) -> bytes:
     return b"domain " + aor.partition(b"@")[2] if which is PersistenceKey.DOMAIN else aor
 
 
+def persistence_pin(state: State, service: VirtualService, facts: RequestFacts, flow: Flow) -> int:
+    """The pin that any request keeps under a `persistencekey` other than aor; 0 where it has none."""
+    aor = _aor(service, facts, flow)
+    return state.binding_key(service, aor) if aor else 0
+
+
 def _masked(service: VirtualService, address: bytes) -> bytes:
     mask = service.netmask
     return bytes(a & b for a, b in zip(address, mask, strict=True)) if len(mask) == len(address) else address
@@ -248,8 +256,11 @@ def _of_binding(
     register = facts[1] == b"REGISTER"
     if aor:
         number = state.provisional.get(aor + flow[1], now)
-        if number is not None and _usable(service, state.servers[number], False):
-            return state.servers[number]
+        if number is not None:
+            server = state.servers[number]
+            # Who asked for the proof must get it, also when it began to drain since (design 5.1).
+            if _usable(service, server, False) or (register and server.verdict is Verdict.DRAINING):
+                return server
         server = state.server_of_pin(service, state.pins.get(pin, now))
         if server is not None:
             return server if _usable(service, server, register) else None

@@ -5,7 +5,6 @@ Every function takes the answer as it passed and changes the state; nothing is s
 
 from __future__ import annotations
 
-from sipbalancer.config.model import PersistenceKey
 from sipbalancer.director.bindings import Bound
 from sipbalancer.director.pins import PinKind
 from sipbalancer.director.service import RealServer, VirtualService
@@ -202,7 +201,13 @@ def _names_us(service: VirtualService, contact: Contact) -> bool:
     return read is not None and service.is_ours(read.place)
 
 
-def persist(state: State, service: VirtualService, server: RealServer, pin: int, now: float) -> None:
-    """`persistencekey` other than aor: any request keeps the choice, `persistent` seconds from the last one."""
-    if pin and service.config.persistencekey is not PersistenceKey.AOR and server is not service.fallback:
-        state.pins.put(pin, server.serial, PinKind.PERSISTENT, now + service.config.persistent)
+def persist(state: State, service: VirtualService, server: RealServer, pin: int, by: str, now: float) -> None:
+    """`persistencekey` other than aor: any request keeps the choice, `persistent` seconds from the last one.
+
+    What a dialog chose makes no pin of its own: it may be on a server that gets nothing new.
+    """
+    if not pin or server is service.fallback:
+        return
+    if by in ("token", "call", "related") and state.pins.get(pin, now) != server.serial:
+        return
+    state.pins.put(pin, server.serial, PinKind.PERSISTENT, now + service.config.persistent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sipbalancer.config.model import PersistenceKey
 from sipbalancer.director import learn
 from sipbalancer.director.answers import way_back
-from sipbalancer.director.from_client import Decision
+from sipbalancer.director.from_client import Decision, persistence_pin
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
@@ -91,7 +91,10 @@ def remember(
         if decision.token is not None and decision.token.client != back[1]:
             transaction.token = flow_of(service.leg, decision.token.client)
     transaction.stays = decision.by == "binding" and service.config.quiescent and server.verdict is Verdict.DOWN
-    learn.persist(state, service, server, decision.pin, now)
+    if service.config.persistencekey is not PersistenceKey.AOR:
+        learn.persist(
+            state, service, server, decision.pin or persistence_pin(state, service, facts, flow_in), decision.by, now
+        )
     state.transactions.begin(transaction)
     return transaction
 
