@@ -12,14 +12,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from sipbalancer.config.diff import plan
-from sipbalancer.config.model import CheckConfig, Config
+from sipbalancer.config.model import Config
 from sipbalancer.daemon.clock import Clock
 from sipbalancer.daemon.leg import Leg, kernel_drops, open_leg
-from sipbalancer.daemon.local_address import is_local
 from sipbalancer.daemon.log import say
-from sipbalancer.daemon.prober import Prober, ProbeTarget
+from sipbalancer.daemon.prober import HealthKey, Prober, ProbeTarget
+from sipbalancer.daemon.standby import LOOK_EVERY, Standby
+from sipbalancer.daemon.suspects import SuspectingCore
 from sipbalancer.daemon.udp import Edge
 from sipbalancer.daemon.web import split_address
+from sipbalancer.director.evidence import SHORTEST_WAIT
 from sipbalancer.director.health import Health
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
@@ -28,6 +30,12 @@ from sipbalancer.director.verdict import ProbeOutcome, Transition, Verdict
 
 PLAIN_EDGE = "plain edge: one system call per datagram (the batched one needs 64-bit little-endian Linux and cffi)"
 TAKES_NOTHING_NEW = frozenset((Verdict.DRAINING, Verdict.OVERLOADED, Verdict.DOWN))
+AWAITED = frozenset((Verdict.STARTING, Verdict.OVERLOADED, Verdict.DOWN))
+AWAITED_EVERY = 2.0
+"""Seconds between two probes at most of a server whose return is awaited."""
+STANDBY_SLOWER = 3.0
+STANDBY_EVERY = 10.0
+"""A standby probes at so many times the interval, and at least so many seconds apart."""
 
 
 class Balancer:
@@ -38,17 +46,23 @@ class Balancer:
         self._clock = clock
         self.config = config
         self.table = ServiceTable(config, keys, pins, clock(), seed)
-        self.edge = Edge(_open(self.table.legs), self.table.forwarder, clock)
-        self._prober = Prober(self._probed)
-        self._healths: dict[tuple[str, CheckConfig], Health] = {}
+        self.edge = Edge(_open(self.table.legs), SuspectingCore(self.table.forwarder, self._hurry), clock)
+        self._prober = Prober(self._probed, clock=clock, silent=self._silent, wait=self._wait, interval=self._interval)
+        self._healths: dict[HealthKey, Health] = {}
+        self._standby = Standby()
+        self._looking: asyncio.TimerHandle | None = None
+        self._standby.look(self._hosts())
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on datagrams are read and servers probed."""
         self.edge.start(loop)
         self._sync_probes()
+        self._looking = loop.call_later(LOOK_EVERY, self._look_again, loop)
 
     async def close(self) -> None:
         """Stop reading at once, then the probes."""
+        if self._looking is not None:
+            self._looking.cancel()
         self.edge.close()
         await self._prober.close()
 
@@ -64,6 +78,7 @@ class Balancer:
         changes = tuple(str(change) for change in plan(self.config, config))
         transitions = self.table.apply(config, self._clock())
         self.config = config
+        self._standby.look(self._hosts())
         self._sync_legs(fresh)
         self._sync_probes()
         _log(transitions)
@@ -86,22 +101,76 @@ class Balancer:
         self._prober.sync([self._target(health) for health in self.table.healths])
 
     def _target(self, health: Health) -> ProbeTarget:
+        """Asked from the first virtual address that has the server, of those that are on this host if any is."""
         host, port = split_address(health.key)
-        virtual_host, virtual_port = self.table.virtual_of(health)
+        users = [service.config for service in self.table.users_of(health)]
+        virtual = next((each for each in users if each.host not in self._standby.away), users[0])
         return ProbeTarget(
             key=health.key,
             host=host,
             port=health.check.checkport or port,
-            source=virtual_host,
+            source=virtual.host,
             check=health.check,
-            virtual_host=virtual_host,
-            virtual_port=virtual_port,
+            virtual_host=virtual.host,
+            virtual_port=virtual.port,
         )
 
     def _probed(self, target: ProbeTarget, outcome: ProbeOutcome) -> None:
         health = self._healths.get(target.health_key)
         if health is not None:
             _log(self.table.probed(health, outcome, self._clock()))
+
+    def _silent(self, target: ProbeTarget, sent: float) -> None:
+        health = self._healths.get(target.health_key)
+        if health is not None:
+            self.table.probe_silent(health, sent)
+
+    def _wait(self, target: ProbeTarget) -> float:
+        health = self._healths.get(target.health_key)
+        return health.evidence.wait if health is not None else SHORTEST_WAIT
+
+    def _interval(self, target: ProbeTarget) -> float:
+        interval, health = target.check.checkinterval, self._healths.get(target.health_key)
+        if target.source in self._standby.away:
+            return max(STANDBY_SLOWER * interval, STANDBY_EVERY)
+        if health is not None and health.verdict in AWAITED:
+            return min(interval, AWAITED_EVERY)
+        return interval
+
+    def _hurry(self) -> None:
+        """Probe the suspects. One that is down is past suspicion: its own pace is quick enough."""
+        for health in self.table.suspects():
+            if health.verdict is not Verdict.DOWN:
+                self._prober.hurry((health.key, health.check))
+
+    # Standby.
+
+    def standby(self, service: str) -> bool:
+        """Whether this virtual service (`host:port`) waits for its address: no alerts then, another host has it."""
+        return any(each.key == service and each.host in self._standby.away for each in self.config.virtual)
+
+    def look(self) -> None:
+        """See which virtual addresses are on this host now. One that has come is live: all its servers are probed."""
+        arrived, gone = self._standby.look(self._hosts())
+        if not arrived and not gone:
+            return
+        for each in self.config.virtual:
+            if each.host in arrived:
+                say(logging.INFO, "active: the virtual address is on this host now", virtual=each.key)
+            elif each.host in gone:
+                say(logging.WARNING, "standby: the virtual address is not on this host any more", virtual=each.key)
+        self._sync_probes()
+        self._prober.repace()
+        for health in self._healths.values():
+            if any(user.config.host in arrived for user in self.table.users_of(health)):
+                self._prober.hurry((health.key, health.check))
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = loop.call_later(LOOK_EVERY, self._look_again, loop)
+        self.look()
+
+    def _hosts(self) -> frozenset[str]:
+        return frozenset(service.host for service in self.config.virtual)
 
     # The operator.
 
@@ -113,6 +182,10 @@ class Balancer:
         """AdminError when there is no such server."""
         return _log(self.table.enable(server, self._clock()))
 
+    def named(self, server: str) -> tuple[str, ...]:
+        """AdminError when there is no such server."""
+        return self.table.named(server)
+
     def where(self, aor: str) -> tuple[WhereSnapshot, ...]:
         return self.table.where(aor, self._clock())
 
@@ -120,13 +193,16 @@ class Balancer:
         """The table's, with what only the sockets know as the services' notes."""
         snapshot = self.table.snapshot(self._clock())
         notes = self._leg_notes()
-        services = (service._replace(notes=(*service.notes, *notes[service.key])) for service in snapshot.services)
+        services = (
+            service._replace(notes=(*service.notes, *notes[service.key]), standby=self.standby(service.key))
+            for service in snapshot.services
+        )
         return snapshot._replace(services=tuple(services))
 
     def _leg_notes(self) -> dict[str, tuple[str, ...]]:
         notes: dict[str, tuple[str, ...]] = {service.key: () for service in self.config.virtual}
         for key, leg in self._legs():
-            notes[key] = tuple(_notes(leg))
+            notes[key] = tuple(_notes(leg, self.standby(key)))
         return notes
 
     def notes(self) -> Iterator[str]:
@@ -172,11 +248,13 @@ def _open_all(places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Leg]:
     return opened
 
 
-def _notes(leg: Leg) -> Iterator[str]:
+def _notes(leg: Leg, standby: bool) -> Iterator[str]:
     """The leg's own, but whether the address is here is asked anew: under keepalived it comes and goes."""
-    host = leg.sock.getsockname()[0]
-    if not is_local(host):
-        yield f"{leg.name} IS NOT ON THIS HOST now: nothing can arrive until it is added to an interface"
+    if standby:
+        yield (
+            f"{leg.name} IS NOT ON THIS HOST now: standby (no traffic, no alerts, probes are slower and from another "
+            "address) until it is added to an interface"
+        )
     yield from leg.notes if leg.present else leg.notes[1:]
 
 

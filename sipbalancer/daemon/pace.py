@@ -1,14 +1,16 @@
-"""When the next probe of one server is due. Knows nothing of probes; clock and waiting come from outside."""
+"""When the next probe of one server is due: moments, and nothing of probes or of waiting."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 FIRST_WITHIN = 1.0
 """Seconds: the first probe of a server comes this soon, whatever its interval; it gets no work before."""
 JITTER = 0.1
 """Of the interval: how far a probe may lie from its place, so that balancers do not fall into step."""
+LARGEST_JITTER = 0.2
+"""Seconds: no jitter makes a dead server wait longer than this for its probe."""
 SHORTEST = 0.01
 """Seconds: no interval is shorter."""
 
@@ -20,33 +22,20 @@ class Pace:
     its interval makes the next ones fall out; they never pile up.
     """
 
-    def __init__(
-        self,
-        interval: float,
-        fraction: Callable[[], float],
-        clock: Callable[[], float],
-        wait: Callable[[float], Awaitable[None]],
-    ) -> None:
-        """`fraction()` is random in [0, 1); `clock` and `wait` are in seconds."""
-        self._interval = max(interval, SHORTEST)
+    def __init__(self, interval: float, fraction: Callable[[], float], now: float) -> None:
+        """`fraction()` is random in [0, 1); all times are seconds of one clock."""
+        self.interval = max(interval, SHORTEST)
         self._fraction = fraction
-        self._clock = clock
-        self._wait = wait
-        self._begin = 0.0
-        self._number = 0
+        self._begin = now + fraction() * self.interval
+        self._number = -1
 
-    async def first(self) -> None:
-        """Wait for the moment of the first probe."""
-        now = self._clock()
-        self._begin = now + self._fraction() * self._interval
-        await self._until(now + self._fraction() * min(self._interval, FIRST_WITHIN))
+    def first(self, now: float) -> float:
+        """The moment of a new server's first probe, outside the period."""
+        return now + self._fraction() * min(self.interval, FIRST_WITHIN)
 
-    async def next(self) -> None:
-        """Wait for the moment of the next one."""
-        elapsed = math.ceil((self._clock() - self._begin) / self._interval)
+    def next(self, now: float) -> float:
+        """The moment of the next one; it may be past by the jitter."""
+        elapsed = math.floor((now - self._begin) / self.interval) + 1
         self._number = max(self._number + 1, elapsed)
-        shift = JITTER * (self._fraction() - 0.5)
-        await self._until(self._begin + (self._number + shift) * self._interval)
-
-    async def _until(self, moment: float) -> None:
-        await self._wait(max(0.0, moment - self._clock()))
+        shift = min(JITTER * self.interval, LARGEST_JITTER) * (self._fraction() - 0.5)
+        return self._begin + self._number * self.interval + shift

@@ -1,11 +1,13 @@
-"""One OPTIONS probe from first copy to verdict-worthy outcome: a UDP client transaction (RFC 3261 17.1.2).
+"""One burst of OPTIONS probes on the wire: a socket, and a `Burst` that says what to send when and what it means.
 
-A socket per probe, not one per server. Each probe then has a port of its own as it has a branch of its own, so
-nothing of an older probe can be taken for its answer and no late ICMP error is blamed on it; the source address is
-chosen anew each time (the virtual address may have moved here since); and any number of probes to one server may
-overlap without knowing of each other. It costs about 0.1 ms. The socket is connected: only that server's packets
-come in, and ICMP refusals come to us. (A server bound to 0.0.0.0 that answers from another of its addresses is
-therefore not heard; phones behind NAT would not hear it either.)
+A socket per burst, not one per server and not one per probe. Every probe has an identity of its own (branch, Call-ID,
+tag, CSeq), and by that alone its answer is known, on whatever socket it comes: Asterisk sends the answer to a fresh
+branch to where that probe came from. So twenty probes may share a port; and one port for twenty is one place to listen
+for what comes late. The next burst has another port: nothing of an older one can be taken for its answer, no late ICMP
+error is blamed on it, no stuck conntrack entry lives on, and the source address is chosen anew (the virtual address may
+have moved here since). The socket is connected: only that server's packets come in, and ICMP refusals come to us. (A
+server bound to 0.0.0.0 that answers from another of its addresses is therefore not heard; phones behind NAT would not
+hear it either.)
 """
 
 from __future__ import annotations
@@ -15,31 +17,19 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from asyncio_dgram.aio import DatagramClient, Protocol
+from asyncio_dgram.aio import DatagramClient, Protocol, TransportClosed
 
 from sipbalancer.daemon.local_address import is_local
-from sipbalancer.director.health import judge
+from sipbalancer.director.burst import Burst
+from sipbalancer.director.evidence import LATE, SHORTEST_WAIT
 from sipbalancer.director.verdict import ProbeOutcome, ProbeResult
-from sipbalancer.sip.probe import IDENTITY_BYTES, ProbeIdentity, compose_options, identity_of, read_answer
+from sipbalancer.sip.probe import IDENTITY_BYTES, compose_options, identity_of
 
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """Errors that say nothing of the server: we are short of something."""
-
-
-class Timers(NamedTuple):
-    """RFC 3261 17.1.2.1: seconds between copies, from `t1` doubling to `t2`."""
-
-    t1: float = 0.5
-    t2: float = 4.0
-
-    def pauses(self) -> Iterator[float]:
-        pause = self.t1
-        while True:
-            yield pause
-            pause = min(pause * 2, self.t2)
 
 
 class _Waking(Protocol):
@@ -56,11 +46,22 @@ class _Waking(Protocol):
 class ProbeSocket(DatagramClient):
     """asyncio-dgram's connected socket; `recv` also raises the OSError that an ICMP message brought."""
 
+    def __init__(
+        self, transport: Any, received: asyncio.Queue[Any], errors: asyncio.Queue[Any], drained: asyncio.Event
+    ) -> None:
+        super().__init__(transport, received, errors, drained)
+        self._received = received
+
     async def recv(self) -> tuple[bytes, Any]:
         data, address = await super().recv()
         if isinstance(data, Exception):
             raise data
         return data, address
+
+    @property
+    def waiting(self) -> bool:
+        """Something has come that `recv` was not asked for yet."""
+        return not self._received.empty()
 
 
 async def connect(server: tuple[str, int], source: str) -> ProbeSocket:
@@ -75,7 +76,7 @@ async def connect(server: tuple[str, int], source: str) -> ProbeSocket:
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: _Waking(received, errors, drained), sock=_connected(server, source)
     )
-    return ProbeSocket(transport, received, errors, drained)  # type: ignore[arg-type]  # the stub says protocol
+    return ProbeSocket(transport, received, errors, drained)
 
 
 def _connected(server: tuple[str, int], source: str) -> socket.socket:
@@ -93,74 +94,114 @@ def _connected(server: tuple[str, int], source: str) -> socket.socket:
 
 
 class Question(NamedTuple):
-    """What one OPTIONS probe needs to know."""
+    """What one burst needs to know."""
 
     server: tuple[str, int]
     source: str
     timeout: float
-    """Seconds, all copies together."""
+    """Seconds, an upper bound of the whole burst."""
     login: str = ""
     receive: re.Pattern[bytes] | None = None
     judged: bool = True
     """False (`checktype = connect`): any final answer is good."""
+    wait: float = SHORTEST_WAIT
+    """Seconds without an answer after which a probe is silent (`Evidence.wait`)."""
 
 
-async def ask(
-    question: Question,
-    randomness: Callable[[int], bytes],
-    clock: Callable[[], float],
-    timers: Timers = Timers(),  # noqa: B008
-) -> ProbeOutcome:
-    """Ask and wait; always an outcome, within `question.timeout` seconds."""
-    try:
-        sock = await connect(question.server, question.source)
-    except OSError as error:
-        return unreachable(error)
-    try:
-        async with asyncio.timeout(question.timeout):
-            return await _transaction(sock, question, identity_of(randomness(IDENTITY_BYTES)), clock, timers)
-    except TimeoutError:
-        return ProbeOutcome(ProbeResult.TIMEOUT, f"no answer within {question.timeout:g} s")
-    except OSError as error:
-        return unreachable(error)
-    finally:
-        sock.close()
+class Probe:
+    """`ask` once, `late` when that was silence, `close` in any case."""
 
+    def __init__(
+        self,
+        question: Question,
+        randomness: Callable[[int], bytes],
+        clock: Callable[[], float],
+        silent: Callable[[float], None] = lambda sent: None,
+    ) -> None:
+        """`silent` is told once, with its time of sending by `clock`, that the first probe is unanswered so far."""
+        self._question = question
+        self._randomness = randomness
+        self._clock = clock
+        self._silent = silent
+        self._burst = Burst(question.wait, question.timeout, question.receive, question.judged)
+        self._sock: ProbeSocket | None = None
 
-async def _transaction(
-    sock: ProbeSocket, question: Question, identity: ProbeIdentity, clock: Callable[[], float], timers: Timers
-) -> ProbeOutcome:
-    """Send, and send the same bytes again, until a final answer to this identity came."""
-    packet = compose_options(question.server, sock.sockname[:2], identity, question.login)
-    begun = clock()
-    for pause in timers.pauses():
-        await sock.send(packet)
+    async def ask(self) -> ProbeOutcome:
+        """Always an outcome."""
+        while True:
+            outcome = await self._step()
+            if outcome is not None:
+                return outcome
+
+    async def late(self) -> ProbeOutcome | None:
+        """An answer to any of its probes in the next `LATE` seconds: life all the same."""
+        end = self._clock() + LATE
+        while self._sock is not None and (left := end - self._clock()) > 0:
+            outcome = await self._listen(left)
+            if outcome is not None and outcome.latency:
+                return outcome._replace(probes=1)
+        return None
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    async def _step(self) -> ProbeOutcome | None:
+        burst, now = self._burst, self._clock()
+        sent = burst.first_silent(now)
+        if sent is not None:
+            self._silent(sent)
+        if now < burst.next_at or (self._sock is not None and self._sock.waiting):
+            return await self._listen(burst.next_at - now)
+        return burst.silence(now) or await self._send()
+
+    async def _send(self) -> ProbeOutcome | None:
+        identity = identity_of(self._randomness(IDENTITY_BYTES))
+        self._burst.sent(identity, self._clock())
+        question = self._question
         try:
-            async with asyncio.timeout(pause):
-                result, text = await _final(sock, question, identity)
+            if self._sock is None:
+                self._sock = await connect(question.server, question.source)
+            await self._sock.send(
+                compose_options(question.server, self._sock.sockname[:2], identity, question.login),
+            )
+        except (OSError, TransportClosed) as error:
+            return self._failed(error)
+        return None
+
+    async def _listen(self, seconds: float) -> ProbeOutcome | None:
+        """What comes next, if it comes in time."""
+        if self._sock is None:
+            await asyncio.sleep(seconds)
+            return None
+        try:
+            async with asyncio.timeout(seconds):
+                data, _ = await self._sock.recv()
         except TimeoutError:
-            continue
-        return ProbeOutcome(result, text, clock() - begun)
-    raise AssertionError("timers never end")
+            return None
+        except (OSError, TransportClosed) as error:
+            return self._failed(error)
+        return self._burst.answer(data, self._clock())
 
-
-async def _final(sock: ProbeSocket, question: Question, identity: ProbeIdentity) -> tuple[ProbeResult, str]:
-    """The first final answer to this identity; whatever else arrives is not ours to judge."""
-    while True:
-        data, _ = await sock.recv()
-        answer = read_answer(data)
-        if answer is None or not answer.answers(identity):
-            continue
-        verdict = judge(answer.status, answer.reason, answer.retry_after, data, question.receive)
-        if verdict is not None:
-            return verdict if question.judged else (ProbeResult.OK, verdict[1])
+    def _failed(self, error: OSError | TransportClosed) -> ProbeOutcome | None:
+        if isinstance(error, TransportClosed):  # the next probe opens another
+            self.close()
+            return None
+        outcome = unreachable(error)
+        if outcome.result is ProbeResult.REFUSED:
+            return self._burst.refused(outcome.text, self._clock())
+        if outcome.result is ProbeResult.ERROR:
+            return outcome
+        self._burst.unreachable(outcome.text)
+        return None
 
 
 def unreachable(error: OSError) -> ProbeOutcome:
-    """What an error of the network, or of ours, means."""
+    """What an error of the network, or of ours, means: only ECONNREFUSED says that nobody is there."""
     if error.errno == errno.ECONNREFUSED:
         return ProbeOutcome(ProbeResult.REFUSED, "port refused")
     words = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in OURS:
         return ProbeOutcome(ProbeResult.ERROR, f"cannot probe: {words}")
-    return ProbeOutcome(ProbeResult.REFUSED, f"cannot be reached: {words}")
+    return ProbeOutcome(ProbeResult.TIMEOUT, f"cannot be reached: {words}")

@@ -73,8 +73,19 @@ class Evidence:
             self.silent = sent
 
     def measured(self, latency: float) -> None:
-        """A probe was answered after so many seconds (RFC 6298 2.3's smoothing)."""
-        self.rtt = latency if not self.rtt else 0.875 * self.rtt + 0.125 * latency
+        """A probe was answered after so many seconds (RFC 6298 2.3's smoothing).
+
+        A server that stood still for a while answers what has waited: that is no round trip, and must not make us slow
+        to see it stand still again. So one measurement counts for little more than twice what is known.
+        """
+        if not self.rtt:
+            self.rtt = latency
+        else:
+            self.rtt = 0.875 * self.rtt + 0.125 * min(latency, 2.0 * self.rtt + SHORTEST_WAIT)
+
+    def doubted(self, now: float) -> None:
+        """A burst was silent and its word is not enough: still suspect, and what dialogs say is counted on."""
+        self.suspected = self.suspected or now
 
     def settled(self) -> None:
         """The suspicion is over, one way or the other."""

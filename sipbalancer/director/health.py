@@ -35,6 +35,7 @@ FLAPS_FREE = 2
 FLAP_HOLD = 2.0
 """Seconds the hold begins with (times 2 for the first excess fall, 4 for the second ...)."""
 LONGEST_HOLD = 120.0
+BUT_ALIVE = ", but its own requests arrive: firewall or fail2ban on the server?"
 
 
 def judge(
@@ -73,6 +74,27 @@ def first_group(items: tuple[T, ...], priority: Callable[[T], int], works: Calla
     return tuple(item for item in working if priority(item) == first)
 
 
+class Row:
+    """Silent bursts in a row, for the reason: how many probes and requests, since when."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._probes = self._requests = 0
+        self._begun = 0.0
+
+    def add(self, outcome: ProbeOutcome, evidence: Evidence, begun: float) -> None:
+        if not self._probes:
+            self._begun = min(begun, evidence.suspected) if evidence.suspected else begun
+        self._probes += outcome.probes
+        self._requests += evidence.unanswered
+
+    def text(self, now: float) -> str:
+        requests = f" and {self._requests} requests" if self._requests else ""
+        return f"{self._probes} probes{requests} unanswered in {now - self._begun:.1f} s"
+
+
 class Health:
     """What is believed of one server address under one check. Shared by all services that ask the same."""
 
@@ -82,6 +104,8 @@ class Health:
         self.evidence = Evidence()
         self.refused = False
         """Down because the port refuses: nobody can be there."""
+        self.undecided = False
+        """The last burst was silent and yet something was heard: ask again at once."""
         self.verdict = Verdict.STARTING
         self.reason = "not yet probed"
         self.since = now
@@ -99,6 +123,7 @@ class Health:
         self._held_until = 0.0
         self._rising = False  # has been down: risecount good answers before it takes work again
         self._silent = 0  # of the failures in a row, the last so many were silence
+        self._row = Row()
         if check.checktype is CheckType.ON:
             self._become(Verdict.UP, "checktype = on", now)
         elif check.checktype is CheckType.OFF:
@@ -107,8 +132,9 @@ class Health:
     def probe_result(self, outcome: ProbeOutcome, now: float) -> Transition | None:
         """Take one finished probe (or burst of probes); the transition when it changed the verdict."""
         self._count(outcome)
+        self.undecided = False
         transition = self._judged(outcome, now)
-        if outcome.result is not ProbeResult.ERROR:
+        if outcome.result is not ProbeResult.ERROR and not self.undecided:
             self.evidence.settled()
         return transition
 
@@ -133,15 +159,17 @@ class Health:
         if evidence.dialog_answers >= OVERLOAD_ANSWERS:
             self.successes = 0
             return self._become(Verdict.OVERLOADED, f"{outcome.probes} probes unanswered, its dialogs are served", now)
-        return self._failed(outcome._replace(text=self._silence(outcome, begun)), now)
+        if evidence.heard >= begun:
+            self.undecided = True
+            evidence.doubted(now)
+            return None
+        self._row.add(outcome, evidence, begun)
+        return self._failed(outcome._replace(text=self._row.text(now)), now)
 
-    def _silence(self, outcome: ProbeOutcome, begun: float) -> str:
-        evidence = self.evidence
-        requests = f" and {evidence.unanswered} requests" if evidence.unanswered else ""
-        text = f"{outcome.probes} probes{requests} unanswered in {outcome.duration:.1f} s"
-        if evidence.own >= begun:
-            return f"{text}, but its own requests arrive: firewall or fail2ban on the server?"
-        return text
+    def _is_alive(self, outcome: ProbeOutcome, now: float) -> bool:
+        """Whether requests of its own arrive while ours are not answered."""
+        begun = now - outcome.duration
+        return self.evidence.own >= (min(self.since, begun) if self.verdict is Verdict.DOWN else begun)
 
     def _count(self, outcome: ProbeOutcome) -> None:
         self.probes[outcome.result] += outcome.probes
@@ -153,6 +181,7 @@ class Health:
 
     def _good(self, text: str, now: float) -> Transition | None:
         self.failures = self._silent = 0
+        self._row.clear()
         self.successes += 1
         self.evidence.heard = self.evidence.heard_new = now
         if self._rising and self.successes < self.check.risecount:
@@ -171,19 +200,22 @@ class Health:
         """A 503 is an answer, so no failure; nor is it a good one."""
         self.evidence.heard = now
         self.failures = self.successes = self._silent = 0
+        self._row.clear()
         return self._become(Verdict.DRAINING, text, now)
 
     def _failed(self, outcome: ProbeOutcome, now: float) -> Transition | None:
         self.successes = 0
         self.failures += 1
         self._silent = self._silent + 1 if outcome.result is ProbeResult.TIMEOUT else 0
+        alive = outcome.result is not ProbeResult.BAD and self._is_alive(outcome, now)
+        why = self._why(outcome) + (BUT_ALIVE if alive else f": {outcome.note}" if outcome.note else "")
         if not self._rising and self.failures < self.check.failurecount:
             if self.verdict is Verdict.STARTING:
-                self.reason = self._why(outcome)
+                self.reason = why
             return None
         self._fell(now)
-        self.refused = outcome.result is ProbeResult.REFUSED
-        return self._become(Verdict.DOWN, self._why(outcome), now)
+        self.refused = outcome.result is ProbeResult.REFUSED and not alive
+        return self._become(Verdict.DOWN, why, now)
 
     def _fell(self, now: float) -> None:
         """Flap damping: who falls again and again waits longer each time before it takes work."""
@@ -195,7 +227,7 @@ class Health:
         self._held_until = now + min(FLAP_HOLD * 2**excess, LONGEST_HOLD) if excess > 0 else now
 
     def _why(self, outcome: ProbeOutcome) -> str:
-        if self.failures == 1:
+        if self.failures == 1 or (self._silent == self.failures and outcome.probes > 1):
             return outcome.text
         if self._silent == self.failures:
             return f"{self.failures} probes unanswered"

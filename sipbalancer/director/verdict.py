@@ -38,11 +38,13 @@ class ProbeOutcome(NamedTuple):
     result: ProbeResult
     text: str
     latency: float = 0.0
-    """Seconds from the first copy to the answer; 0 where nothing came."""
+    """Seconds from the answered probe to its answer; 0 where nothing came."""
     probes: int = 1
     """Probes it took: one, or a burst of fresh ones."""
     duration: float = 0.0
     """Seconds from the first of them to this outcome."""
+    note: str = ""
+    """Of a silence: what else was seen ("cannot be reached: No route to host")."""
 
 
 class Transition(NamedTuple):
