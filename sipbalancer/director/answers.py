@@ -105,7 +105,9 @@ def say_again(
     service.dropped["repeat of answered"] += 1
     if facts[1] == b"CANCEL":
         return answer_to(state, service, facts, flow_in, 200, b"", now)
-    return None if facts[1] == b"ACK" else (said, way_back(service, facts, flow_in)[0])
+    if facts[1] == b"ACK" or (len(said) > len(facts[0]) and service.source(flow_in[1]) is None):
+        return None
+    return said, way_back(service, facts, flow_in)[0]
 
 
 def answer_malformed(state: State, service: VirtualService, data: bytes, flow_in: Flow, reason: str) -> Datagram | None:

@@ -119,6 +119,13 @@ def test_no_answer_is_longer_than_its_request() -> None:
     assert lengths == {True, False}
 
 
+def test_a_shorter_repeat_does_not_get_the_longer_answer() -> None:
+    stage = Stage()
+    long = request("INVITE", "Via: SIP/2.0/UDP 10.2.0.1;branch=" + "x" * 2000).replace(b"Forwards: 70", b"Forwards: 0")
+    assert len(stage.sent(long)[0]) > 2000
+    assert stage.send(request()) is None
+
+
 def test_a_large_answer_is_not_kept() -> None:
     stage = Stage()
     data = request("INVITE", "Via: " + "x" * 60000).replace(b"Max-Forwards: 70", b"Max-Forwards: 0")
