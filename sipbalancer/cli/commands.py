@@ -126,6 +126,12 @@ def _flags_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("server", metavar="SERVER", help="which one, such as 192.0.2.1:5060 or its name in the file")
 
 
+def _flags_drain(parser: argparse.ArgumentParser) -> None:
+    _flags_server(parser)
+    parser.add_argument("--wait", action="store_true", help="return when it is safe to stop the server")
+    parser.add_argument("--timeout", type=float, metavar="S", help="with --wait: give up (status 1) after S seconds")
+
+
 def _flags_passed_on(parser: argparse.ArgumentParser) -> None:
     """All of its flags, --help too, are the command's own to read (`arguments.rest`)."""
 
@@ -161,7 +167,15 @@ def _where(arguments: Arguments) -> int:
 
 
 def _drain(arguments: Arguments) -> int:
-    return _change(arguments, "drain")
+    if arguments.timeout is not None and not arguments.wait:
+        _complain("--timeout goes with --wait")
+        return BAD_USAGE
+    done = _change(arguments, "drain")
+    if done != DONE or not arguments.wait:
+        return done
+    from sipbalancer.cli.wait import wait
+
+    return DONE if wait(_admin_path(arguments), arguments.server, arguments.timeout) else FAILED
 
 
 def _enable(arguments: Arguments) -> int:
@@ -200,7 +214,7 @@ COMMANDS = (
     Command("check", "say what a file means and what is wrong or odd in it", _flag_file, _check),
     Command("status", "services, servers, verdicts and what they carry", _flags_status, _status),
     Command("where", "which server an address of record is on, and its Contacts", _flags_where, _where),
-    Command("drain", "give a server nothing new, so that it can be stopped", _flags_server, _drain),
+    Command("drain", "give a server nothing new, so that it can be stopped", _flags_drain, _drain),
     Command("enable", "undo drain", _flags_server, _enable),
     Command("explain", "what would happen to a datagram, and why", _flags_passed_on, _explain),
     Command("demo", "phones, servers and a balancer on this machine, for under a minute", _flags_passed_on, _demo),

@@ -66,7 +66,8 @@ def _footer(document: Document) -> Text:
 
 def _service(service: Document, now: float) -> Table:
     pins = ", ".join(f"{plain(kind)} {count}" for kind, count in service["pins"].items() if count)
-    title = f"{plain(service['virtual'])}  {plain(service['scheduler'])}  pins: {pins or 'none'}"
+    standby = "STANDBY  " if service.get("state") == "standby" else ""
+    title = f"{plain(service['virtual'])}  {standby}{plain(service['scheduler'])}  pins: {pins or 'none'}"
     table = Table(title=title, title_justify="left", title_style="bold", expand=False)
     table.add_column("server", overflow="fold", min_width=15)
     table.add_column("verdict", no_wrap=True, min_width=8)
@@ -82,7 +83,7 @@ def _row(server: Document, now: float) -> Iterable[Text]:
     verdict = str(server["verdict"])
     yield _name(server)
     yield Text(plain(verdict), style=COLOURS.get(verdict, ""))
-    yield Text(plain(server["reason"]))
+    yield _reason(server, now)
     yield Text(span(now - float(server["since"])))
     yield Text(f"{float(server['latency']) * 1000:.1f} ms" if server["latency"] else "-")
     for field in ("weight", "calls", "registrations"):
@@ -98,6 +99,39 @@ def _name(server: Document) -> Text:
     if server["drained"]:
         text.append(" drained", style="cyan")
     return text
+
+
+def _reason(server: Document, now: float) -> Text:
+    """The reason; for a server that is being emptied what is left, or that it is safe to stop."""
+    text = Text(plain(server["reason"]))
+    drain = server.get("drain")
+    if drain:
+        safe = bool(drain["safe"])
+        text.append(f"; {left_text({**server, **drain}, now)}", style="bold green" if safe else "")
+    return text
+
+
+def left_text(left: Document, now: float) -> str:
+    """`safe to stop`, or what is left, or why that is not known."""
+    if left["safe"]:
+        return "safe to stop"
+    counted = ", ".join(
+        _count(int(left[field]), noun)
+        for field, noun in (("calls", "call"), ("registrations", "registration"), ("transactions", "transaction"))
+        if left[field]
+    )
+    silent = left["silent_calls"]
+    parts = [f"left: {counted}" if counted else "nothing counted is left"]
+    if silent:
+        parts.append(f"{_count(silent, 'call')} silent for over an hour")
+    if left["withheld"]:
+        until = f" (known in {span(float(left['known_at']) - now)})" if left["known_at"] else ""
+        parts.append(f"not known to be safe: {plain(left['withheld'])}{until}")
+    return "; ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def where_view(aor: str, entries: Sequence[Document]) -> RenderableType:
@@ -129,5 +163,5 @@ def change_text(result: Document) -> str:
         for each in drained
     ]
     if drained:
-        lines.append("registrations leave with their next refresh; a server may be stopped when it has no calls")
+        lines.append("registrations leave with their next refresh; status says when it is safe to stop (drain --wait)")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Protocol
 
 from sipbalancer.daemon.admin import Request
-from sipbalancer.daemon.status import Document, where_document
+from sipbalancer.daemon.status import Document, left_document, where_document
 from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
 from sipbalancer.director.verdict import Transition
 from sipbalancer.errors import AdminError, SipBalancerError
@@ -29,6 +29,8 @@ class Commanded(Protocol):
 
     def enable(self, server: str) -> tuple[Transition, ...]: ...
 
+    def named(self, server: str) -> tuple[str, ...]: ...
+
     async def reload(self) -> tuple[str, ...]: ...
 
 
@@ -42,6 +44,7 @@ class Commands:
             "where": self._where,
             "drain": self._drain,
             "enable": self._enable,
+            "left": self._left,
             "reload": self._reload,
         }
 
@@ -67,6 +70,11 @@ class Commands:
 
     async def _enable(self, request: Request) -> object:
         return self._changed(self._balancer.enable(_text(request, "server", "192.0.2.1:5060")))
+
+    async def _left(self, request: Request) -> object:
+        """What `drain --wait` waits for."""
+        keys = self._balancer.named(_text(request, "server", "192.0.2.1:5060"))
+        return left_document(self._balancer.snapshot(), keys)
 
     async def _reload(self, request: Request) -> object:
         try:

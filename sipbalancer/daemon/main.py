@@ -259,8 +259,7 @@ class Daemon:
         return self.balancer.snapshot()
 
     def page(self) -> Page:
-        balancer = self.balancer
-        snapshot = balancer.table.snapshot(self._clock())
+        balancer, snapshot = self.balancer, self.snapshot()
         return Page(snapshot, balancer.edge_counters(), balancer.kernel_drops(), self._pulse.lag, self._output.lost)
 
     def where(self, aor: str) -> tuple[WhereSnapshot, ...]:
@@ -271,6 +270,9 @@ class Daemon:
 
     def enable(self, server: str) -> tuple[Transition, ...]:
         return self.balancer.enable(server)
+
+    def named(self, server: str) -> tuple[str, ...]:
+        return self.balancer.named(server)
 
     def _tell_notes(self) -> None:
         """Log each note that was not there the last time."""

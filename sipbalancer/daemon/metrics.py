@@ -88,7 +88,9 @@ def _servers(services: tuple[ServiceSnapshot, ...]) -> Iterator[Metric]:
     registrations = GaugeMetricFamily(
         "sipbalancer_registrations", "Registrations pinned to the server.", labels=by_server
     )
+    drained = _DrainFamilies(by_server)
     for labels, server in _each(services):
+        drained.add(labels, server)
         up.add_metric(labels, server.verdict is Verdict.UP)
         for verdict in Verdict:
             state.add_metric([*labels, verdict.value], server.verdict is verdict)
@@ -99,6 +101,37 @@ def _servers(services: tuple[ServiceSnapshot, ...]) -> Iterator[Metric]:
         calls.add_metric(labels, server.calls)
         registrations.add_metric(labels, server.registrations)
     yield from (up, state, probes, seconds, requests, responses, calls, registrations)
+    yield from drained.families
+
+
+class _DrainFamilies:
+    """What tells when a server may be stopped."""
+
+    def __init__(self, by_server: list[str]) -> None:
+        self._safe = GaugeMetricFamily(
+            "sipbalancer_drain_safe",
+            "1 when the server takes nothing new, nothing is left on it for this service, and that is known.",
+            labels=by_server,
+        )
+        self._silent = GaugeMetricFamily(
+            "sipbalancer_calls_silent",
+            "While it drains: calls without session timer whose last INVITE or UPDATE was answered over an hour ago.",
+            labels=by_server,
+        )
+        self._transactions = GaugeMetricFamily(
+            "sipbalancer_transactions", "Forwarded requests without a final answer now.", labels=by_server
+        )
+        self._full = GaugeMetricFamily(
+            "sipbalancer_real_full", "1 while the server is at its upper threshold (u:).", labels=by_server
+        )
+        self.families = (self._safe, self._silent, self._transactions, self._full)
+
+    def add(self, labels: list[str], server: ServerSnapshot) -> None:
+        self._safe.add_metric(labels, server.safe)
+        if server.drain.silent is not None:
+            self._silent.add_metric(labels, server.drain.silent)
+        self._transactions.add_metric(labels, server.transactions)
+        self._full.add_metric(labels, server.full)
 
 
 def _buckets(server: ServerSnapshot) -> list[tuple[str, float]]:
@@ -118,11 +151,15 @@ def _services(services: tuple[ServiceSnapshot, ...]) -> Iterator[Metric]:
         labels=["virtual", "reason"],
     )
     pins = GaugeMetricFamily("sipbalancer_pins", "Choices remembered now.", labels=["virtual", "kind"])
+    standby = GaugeMetricFamily(
+        "sipbalancer_standby", "1 while the virtual address is not on this host.", labels=["virtual"]
+    )
     for service in services:
         _spread(chosen, [service.key], service.chosen)
         _spread(dropped, [service.key], service.dropped)
         _spread(pins, [service.key], service.pins)
-    yield from (chosen, dropped, pins)
+        standby.add_metric([service.key], service.standby)
+    yield from (chosen, dropped, pins, standby)
 
 
 def _edge(page: Page) -> Iterator[Metric]:

@@ -31,6 +31,7 @@ def _service(service: ServiceSnapshot, rates: Rates) -> Document:
     return {
         "virtual": service.key,
         "scheduler": service.scheduler,
+        "state": "standby" if service.standby else "active",
         "notes": list(service.notes),
         "chosen": dict(service.chosen),
         "dropped": dict(service.dropped),
@@ -53,10 +54,43 @@ def _server(server: ServerSnapshot, per_second: float) -> Document:
         "calls": server.calls,
         "registrations": server.registrations,
         "transactions": server.transactions,
+        "full": server.full,
+        "drain": _drain(server),
         "requests_per_second": round(per_second, 2),
         "requests": dict(server.requests),
         "responses": dict(server.responses),
         "probes": dict(server.probes),
+    }
+
+
+def _drain(server: ServerSnapshot) -> Document | None:
+    """None while the server is not being emptied."""
+    if not server.drain.leaving:
+        return None
+    return {
+        "safe": server.safe,
+        "silent_calls": server.drain.silent,
+        "withheld": server.drain.withheld,
+        "known_at": server.drain.known_at,
+    }
+
+
+def left_document(snapshot: Snapshot, keys: Iterable[str]) -> Document:
+    """What is still on the servers with these keys, over all services, and whether they may be stopped."""
+    keys = frozenset(keys)
+    servers = [each for service in snapshot.services for each in service.servers if each.key in keys]
+    silent = [each.drain.silent for each in servers]
+    withheld = [each.drain for each in servers if each.drain.withheld]
+    return {
+        "servers": sorted(keys),
+        "leaving": all(each.drain.leaving for each in servers),
+        "safe": all(each.safe for each in servers),
+        "calls": sum(each.calls for each in servers),
+        "silent_calls": None if None in silent else sum(each or 0 for each in silent),
+        "registrations": sum(each.registrations for each in servers),
+        "transactions": sum(each.transactions for each in servers),
+        "withheld": withheld[0].withheld if withheld else "",
+        "known_at": max((each.known_at for each in withheld), default=0.0),
     }
 
 

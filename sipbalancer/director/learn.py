@@ -44,6 +44,8 @@ def final(
     elif method == b"REGISTER":
         if transaction is None or transaction.inward:
             registered(state, service, server, status, data, transaction, client, now)
+    elif method == b"UPDATE" and status < 300:
+        call_renewed(state, service, server, data, transaction, now)
     elif method == b"BYE" and (status < 300 or status in (408, 481)):
         call_ends(state, service, server, data, transaction, now)
     if transaction is not None:
@@ -61,11 +63,25 @@ def call_begins(
 ) -> None:
     """2xx to INVITE: the call pin, for Session-Expires or `calltimeout`."""
     key = state.call_key(service, _call_id(data, transaction))
-    life = service.config.calltimeout
-    if data.find(b"ession-") >= 0 or data.find(b"\nx:") >= 0:
-        life = session_expires(read_message(data)) or life
     state.recent_calls.drop(key)
-    state.pins.put(key, server.serial, PinKind.CALL, now + life)
+    _pin_call(state, service, server, key, data, now)
+
+
+def call_renewed(
+    state: State, service: VirtualService, server: RealServer, data: bytes, transaction: Transaction | None, now: float
+) -> None:
+    """2xx to UPDATE, which renews a session timer as a re-INVITE does (RFC 4028 section 7): a known call lives on."""
+    key = state.call_key(service, _call_id(data, transaction))
+    if state.pins.life(key, now) > TIMER_F + 1:  # not one that has ended
+        _pin_call(state, service, server, key, data, now)
+
+
+def _pin_call(state: State, service: VirtualService, server: RealServer, key: int, data: bytes, now: float) -> None:
+    timer = None
+    if data.find(b"ession-") >= 0 or data.find(b"\nx:") >= 0:
+        timer = session_expires(read_message(data))
+    kind = PinKind.TIMED if timer else PinKind.CALL
+    state.pins.put(key, server.serial, kind, now + (timer or service.config.calltimeout))
 
 
 def call_ends(

@@ -169,7 +169,7 @@ class RealServer:
 
     @property
     def calls(self) -> int:
-        return self.pins.count(PinKind.CALL, self.serial)
+        return self.pins.count(PinKind.CALL, self.serial) + self.pins.count(PinKind.TIMED, self.serial)
 
     @property
     def registrations(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sipbalancer.director.drain import drain_of
 from sipbalancer.director.pins import PinKind
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.snapshot import (
@@ -21,16 +22,17 @@ from sipbalancer.sip.flow import address_text
 
 def show(state: State, started: float, reloads: Mapping[str, int], now: float) -> Snapshot:
     """The whole director at one moment."""
-    return Snapshot(now, started, tuple(_service(state, service) for service in state.services.values()), dict(reloads))
+    services = tuple(_service(state, service, now) for service in state.services.values())
+    return Snapshot(now, started, services, dict(reloads))
 
 
-def _service(state: State, service: VirtualService) -> ServiceSnapshot:
+def _service(state: State, service: VirtualService, now: float) -> ServiceSnapshot:
     servers = [*service.servers, *([service.fallback] if service.fallback else [])]
     retired = [server for server in service.by_packed.values() if server.retired and server.connections]
     return ServiceSnapshot(
         key=service.key,
         scheduler=str(service.config.scheduler),
-        servers=tuple(_server(server) for server in [*servers, *retired]),
+        servers=tuple(_server(state, service, server, now) for server in [*servers, *retired]),
         chosen=dict(service.chosen),
         dropped=dict(service.dropped),
         pins=_pins(state, service),
@@ -42,7 +44,7 @@ def _pins(state: State, service: VirtualService) -> Mapping[str, int]:
     """Confirmed pins are the service's own; transactions and unconfirmed ones are kept for all services together."""
     serials = [server.serial for server in service.by_packed.values()]
     return {
-        "call": sum(state.pins.count(PinKind.CALL, serial) for serial in serials),
+        "call": sum(server.calls for server in service.by_packed.values()),
         "ended": sum(state.pins.count(PinKind.ENDED, serial) for serial in serials),
         "binding": sum(state.pins.count(PinKind.BINDING, serial) for serial in serials),
         "persistent": sum(state.pins.count(PinKind.PERSISTENT, serial) for serial in serials),
@@ -51,7 +53,7 @@ def _pins(state: State, service: VirtualService) -> Mapping[str, int]:
     }
 
 
-def _server(server: RealServer) -> ServerSnapshot:
+def _server(state: State, service: VirtualService, server: RealServer, now: float) -> ServerSnapshot:
     health = server.health
     return ServerSnapshot(
         name=server.name,
@@ -71,6 +73,8 @@ def _server(server: RealServer) -> ServerSnapshot:
         probes={str(result): count for result, count in health.probes.items()},
         probe_buckets=tuple(health.probe_buckets),
         probe_sum=health.probe_sum,
+        drain=drain_of(state, service, server, now),
+        full=server.full,
     )
 
 

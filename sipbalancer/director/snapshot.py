@@ -12,6 +12,24 @@ from typing import NamedTuple
 from sipbalancer.director.verdict import Verdict
 
 
+class Drain(NamedTuple):
+    """The drain of one server in one service."""
+
+    leaving: bool
+    """It takes nothing new, by whatever means."""
+    silent: int | None
+    """Calls without session timer whose last INVITE or UPDATE was answered over an hour ago: long calls, or calls
+    whose BYE was never seen. None: not counted yet (a round of the pin table's sweep takes up to a minute)."""
+    withheld: str
+    """Why nothing can be called safe; empty when it can."""
+    known_at: float
+    """When the reason will be over; 0.0 where nothing is withheld, or for as long as it lasts."""
+
+
+STAYS = Drain(False, None, "", 0.0)
+"""A server that is not being emptied."""
+
+
 class ServerSnapshot(NamedTuple):
     """One real (or fallback) server of one virtual service."""
 
@@ -42,6 +60,19 @@ class ServerSnapshot(NamedTuple):
     """Answered probes per bucket of `PROBE_BUCKETS`, not cumulated, one more for +Inf."""
     probe_sum: float
     """Seconds, all answered probes."""
+    drain: Drain = STAYS
+    full: bool = False
+    """At its upper threshold (`u:`): the scheduler passes it over."""
+
+    @property
+    def empty(self) -> bool:
+        """Nothing that is counted is left on it."""
+        return not (self.calls or self.registrations or self.transactions)
+
+    @property
+    def safe(self) -> bool:
+        """It takes nothing new, nothing is left, and that is known."""
+        return self.drain.leaving and self.empty and not self.drain.withheld
 
 
 class ServiceSnapshot(NamedTuple):
@@ -59,6 +90,8 @@ class ServiceSnapshot(NamedTuple):
     """transaction, provisional, call, binding -> held now."""
     notes: tuple[str, ...]
     """What the operator must know: address not on this host, small buffers ..."""
+    standby: bool = False
+    """The virtual address is not on this host: another has it."""
 
 
 class Snapshot(NamedTuple):

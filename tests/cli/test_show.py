@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sipbalancer.cli.show import change_text, plain, span, status_view, where_view
+from sipbalancer.cli.show import change_text, left_text, plain, span, status_view, where_view
 
 SERVER: dict[str, Any] = {
     "name": "ast1 (192.0.2.1:5060)",
@@ -133,6 +133,44 @@ def test_what_a_drain_did() -> None:
     assert change_text(result).splitlines() == [
         "s1: up -> draining (drained by the operator)",
         "s1 is drained: 3 calls and 41 registrations on it",
-        "registrations leave with their next refresh; a server may be stopped when it has no calls",
+        "registrations leave with their next refresh; status says when it is safe to stop (drain --wait)",
     ]
     assert change_text({"transitions": [], "drained": []}) == "no verdict changed"
+
+
+LEFT: dict[str, Any] = {
+    "safe": False,
+    "calls": 0,
+    "registrations": 0,
+    "transactions": 0,
+    "silent_calls": 0,
+    "withheld": "",
+    "known_at": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"safe": True}, "safe to stop"),
+        ({"calls": 1, "registrations": 2}, "left: 1 call, 2 registrations"),
+        ({"calls": 3, "silent_calls": 1}, "left: 3 calls; 1 call silent for over an hour"),
+        ({"calls": 3, "silent_calls": None}, "left: 3 calls"),
+        ({"transactions": 1}, "left: 1 transaction"),
+        (
+            {"withheld": "the pins began empty", "known_at": 4600.0},
+            "nothing counted is left; not known to be safe: the pins began empty (known in 1h 0m)",
+        ),
+        ({"withheld": "too small"}, "nothing counted is left; not known to be safe: too small"),
+    ],
+)
+def test_what_is_left(change: dict[str, Any], text: str) -> None:
+    assert left_text({**LEFT, **change}, 1000.0) == text
+
+
+def test_status_says_what_is_left_on_a_draining_server() -> None:
+    drain = {"safe": False, "silent_calls": 1, "withheld": "", "known_at": 0.0}
+    for added, text in ((drain, "left: 3 calls, 41 registrations"), ({**drain, "safe": True}, "safe to stop")):
+        service = {**DOCUMENT["services"][0], "servers": [{**SERVER, "transactions": 0, "drain": added}]}
+        words = " ".join(shown(status_view({**DOCUMENT, "services": [service]})).replace("│", " ").split())
+        assert all(word in words for word in text.split()), words

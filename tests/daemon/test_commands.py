@@ -51,6 +51,9 @@ class FakeBalancer:
             return ()
         raise AdminError(f"no server {server}")
 
+    def named(self, server: str) -> tuple[str, ...]:
+        return (server,)
+
     async def reload(self) -> tuple[str, ...]:
         if self.broken:
             raise ConfigError((Finding("f", 1, "a", "b"), Finding("f", 2, "c", "d")))
@@ -83,6 +86,18 @@ def test_enable() -> None:
     assert obey(FakeBalancer(), command="enable", server=TWO) == {"transitions": [], "drained": []}
 
 
+def test_left_is_what_a_drain_waits_for() -> None:
+    found = obey(FakeBalancer(), command="left", server=ONE)
+    assert isinstance(found, dict)
+    assert {name: found[name] for name in ("servers", "calls", "registrations", "leaving", "safe")} == {
+        "servers": [ONE],
+        "calls": 4,
+        "registrations": 15,
+        "leaving": False,
+        "safe": False,
+    }
+
+
 def test_the_balancers_refusal_is_the_answer() -> None:
     with pytest.raises(AdminError, match="no server 192.0.2.9"):
         obey(FakeBalancer(), command="enable", server="192.0.2.9")
@@ -99,7 +114,7 @@ def test_reload_answers_the_difference_or_all_errors() -> None:
 @pytest.mark.parametrize(
     ("request_", "advice"),
     [
-        ({}, "use one of status, where, drain, enable, reload"),
+        ({}, "use one of status, where, drain, enable, left, reload"),
         ({"command": "stauts"}, "did you mean status"),
         ({"command": ["status"]}, "unknown command"),
         ({"command": "drain"}, "server is missing: give it as text, such as 192.0.2.1:5060"),

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from sipbalancer import __version__
 from sipbalancer.daemon.metrics import Page, render
-from sipbalancer.director.snapshot import PROBE_BUCKETS, ServerSnapshot, ServiceSnapshot, Snapshot
+from sipbalancer.director.snapshot import PROBE_BUCKETS, Drain, ServerSnapshot, ServiceSnapshot, Snapshot
 from sipbalancer.director.verdict import ProbeResult, Verdict
 
 VIRTUAL = "192.0.2.10:5060"
@@ -95,6 +95,9 @@ def test_every_name_of_the_interface_with_its_labels() -> None:
         ("sipbalancer_pins", VIRTUAL, "call"): 3,
         ("sipbalancer_calls", VIRTUAL, ONE): 3,
         ("sipbalancer_registrations", VIRTUAL, ONE): 40,
+        ("sipbalancer_transactions", VIRTUAL, ONE): 1,
+        ("sipbalancer_drain_safe", VIRTUAL, ONE): 0,
+        ("sipbalancer_real_full", VIRTUAL, ONE): 0,
         ("sipbalancer_config_reloads_total", "failed"): 2,
         ("sipbalancer_build_info", __version__): 1,
         ("sipbalancer_edge_received_total",): 9,
@@ -128,6 +131,16 @@ def test_a_server_listed_twice_is_one_series() -> None:
     assert len(lines) == 1
 
 
+def test_a_server_that_drains_tells_when_it_may_be_stopped() -> None:
+    busy = BUSY._replace(drain=Drain(True, 2, "", 0.0))
+    done = IDLE._replace(drain=Drain(True, None, "", 0.0), transactions=0)
+    shown = samples(page(SERVICE._replace(servers=(busy, done))))
+    one, two = frozenset((VIRTUAL, ONE)), frozenset((VIRTUAL, TWO))
+    assert (shown["sipbalancer_drain_safe", one], shown["sipbalancer_drain_safe", two]) == (0, 1)
+    assert shown["sipbalancer_calls_silent", one] == 2
+    assert ("sipbalancer_calls_silent", two) not in shown, "not counted yet is no zero"
+
+
 def test_openmetrics_for_a_scraper_that_asks() -> None:
     text, content_type = render(page(), "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
@@ -138,6 +151,7 @@ def test_openmetrics_for_a_scraper_that_asks() -> None:
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is missing: apt-get install prometheus")
 def test_promtool_finds_nothing_to_say() -> None:
     assert PROMTOOL is not None
-    text, _ = render(page(), "text/plain")
+    draining = BUSY._replace(drain=Drain(True, 2, "", 0.0))
+    text, _ = render(page(SERVICE._replace(servers=(draining, IDLE))), "text/plain")
     checked = subprocess.run([PROMTOOL, "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

@@ -4,8 +4,15 @@ import json
 
 from sipbalancer import __version__
 from sipbalancer.daemon.rates import Rates
-from sipbalancer.daemon.status import status_document, where_document
-from sipbalancer.director.snapshot import ContactSnapshot, ServerSnapshot, ServiceSnapshot, Snapshot, WhereSnapshot
+from sipbalancer.daemon.status import left_document, status_document, where_document
+from sipbalancer.director.snapshot import (
+    ContactSnapshot,
+    Drain,
+    ServerSnapshot,
+    ServiceSnapshot,
+    Snapshot,
+    WhereSnapshot,
+)
 from sipbalancer.director.verdict import Verdict
 
 VIRTUAL, SERVER = "192.0.2.10:5060", "192.0.2.1:5060"
@@ -54,6 +61,8 @@ def test_the_document_has_all_that_status_shows() -> None:
                         "calls": 13,
                         "registrations": 4,
                         "transactions": 1,
+                        "full": False,
+                        "drain": None,
                         "requests_per_second": 3.0,
                         "requests": {"INVITE": 13},
                         "responses": {"2xx": 1},
@@ -77,3 +86,41 @@ def test_where() -> None:
             "contacts": [{"uri": "sip:100@198.51.100.7:5062", "client": "198.51.100.7:5062", "expires": 60.0}],
         }
     ]
+
+
+def draining(drain: Drain, calls: int = 0) -> Snapshot:
+    """The server in two services; in the second nothing is left."""
+    shown = snapshot(100.0, calls)
+    (service,) = shown.services
+    (server,) = service.servers
+    first = server._replace(drain=drain, registrations=0, transactions=0)
+    second = first._replace(calls=0, drain=Drain(True, 0, "", 0.0))
+    return shown._replace(services=(service._replace(servers=(first,)), service._replace(key="v2", servers=(second,))))
+
+
+def test_what_is_left_is_summed_over_all_services() -> None:
+    found = left_document(draining(Drain(True, 2, "", 0.0), calls=3), [SERVER])
+    assert found == {
+        "servers": [SERVER],
+        "leaving": True,
+        "safe": False,
+        "calls": 3,
+        "silent_calls": 2,
+        "registrations": 0,
+        "transactions": 0,
+        "withheld": "",
+        "known_at": 0.0,
+    }
+    assert left_document(draining(Drain(True, None, "", 0.0)), [SERVER])["safe"]
+
+
+def test_what_is_withheld_in_one_service_is_withheld() -> None:
+    found = left_document(draining(Drain(True, None, "the pins began empty", 500.0)), [SERVER])
+    assert (found["safe"], found["withheld"], found["known_at"]) == (False, "the pins began empty", 500.0)
+    assert found["silent_calls"] is None
+
+
+def test_status_says_of_a_draining_server_whether_it_may_be_stopped() -> None:
+    document = json.loads(json.dumps(status_document(draining(Drain(True, 0, "", 0.0)), Rates(), "f", [])))
+    drain = document["services"][0]["servers"][0]["drain"]
+    assert drain == {"safe": True, "silent_calls": 0, "withheld": "", "known_at": 0.0}
