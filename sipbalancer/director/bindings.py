@@ -70,6 +70,10 @@ class Bindings:
 
     # Finding.
 
+    def holds(self, key: int) -> bool:
+        """Whether anything, living or not yet swept, is bound to the AoR."""
+        return key in self._aors[key % _SHARDS]
+
     def of_aor(self, key: int, now: float) -> tuple[Bound, ...]:
         """The living bindings of an AoR, newest last."""
         return tuple(bound for bound in self._aors[key % _SHARDS].get(key, ()) if bound.expires > now)

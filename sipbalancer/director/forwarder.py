@@ -97,6 +97,7 @@ class Forwarder:
         self.state.provisional.sweep(now)
         self.state.moved.sweep(now)
         self.state.waiting.sweep(now)
+        self.state.expected.sweep(now)
         for service in self.state.services.values():
             service.measure()
         for bindings in self.state.bindings.values():

@@ -13,7 +13,7 @@ from sipbalancer.director.bindings import Bound
 from sipbalancer.director.from_client import read_own_routes, transaction_key
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
-from sipbalancer.sip.contacts import contact_uri
+from sipbalancer.sip.contacts import contact_uri, identity
 from sipbalancer.sip.flow import Flow, flow_of, pack_address
 from sipbalancer.sip.flow_token import FlowToken
 from sipbalancer.sip.scan import RequestFacts
@@ -47,7 +47,7 @@ def decide_outward(
         return None
     transaction = state.transactions.pending.get(key)
     read = contact_uri(uri)
-    bound = None if read is None else _bound(state, service, uri, read, now)
+    bound = None if read is None else _bound(state, service, server, uri, read, now)
     named = read is not None and service.is_ours(read.place)
     replacement = bound.uri if bound is not None and named else b""
     if transaction is not None:
@@ -64,16 +64,20 @@ def decide_outward(
     return _outbound(service, key, cut, read)
 
 
-def _bound(state: State, service: VirtualService, uri: bytes, read: Uri, now: float) -> Bound | None:
+def _bound(
+    state: State, service: VirtualService, server: RealServer, uri: bytes, read: Uri, now: float
+) -> Bound | None:
+    """The binding a Request-URI means; last, one that this server has stored and whose 2xx is still on its way."""
     bindings = state.bindings[service.leg]
+    whose = service.salt + server.packed
     bound = bindings.by_contact(uri, now)
     if bound is not None or not read.user or not service.is_ours(read.place):
-        return bound
+        return bound or state.expected.get(whose + b"c" + identity(uri), now)
     bound = bindings.by_contact_user(read.user, now)
     if bound is not None:
         return bound
     of_aor = bindings.of_aor(state.binding_key(service, read.user + b"@"), now)
-    return of_aor[-1] if of_aor else None
+    return of_aor[-1] if of_aor else state.expected.get(whose + b"u" + read.user, now)
 
 
 def _outbound(service: VirtualService, key: bytes, cut: int, read: Uri | None) -> Outward:

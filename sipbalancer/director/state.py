@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sipbalancer.config.model import RealServerConfig
-from sipbalancer.director.bindings import Bindings
+from sipbalancer.director.bindings import Bindings, Bound
 from sipbalancer.director.health import Health
 from sipbalancer.director.keys import Keys
 from sipbalancer.director.pins import PinTable
@@ -11,6 +11,7 @@ from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.transactions import TIMER_F, Transaction, Transactions
 from sipbalancer.director.wheel import Wheel
+from sipbalancer.sip.contacts import identity, only_contact
 from sipbalancer.sip.flow import Datagram, pack_address, unpack_address
 from sipbalancer.sip.flow_token import FlowToken, TokenSealer
 
@@ -40,6 +41,9 @@ class State:
         """Call pin key -> server number, until a 2xx confirms."""
         self.waiting: RecentPins[float] = RecentPins(262144, 2 * TIMER_F)
         """Key of a REGISTER that `registerrate` holds off -> when its first copy came."""
+        self.expected: RecentPins[Bound] = RecentPins(65536, TIMER_F)
+        """Contact asked for by a REGISTER with credentials -> what its 2xx will bind. A server that has stored the
+        Contact may use it before we see that 2xx (a qualify OPTIONS overtakes it; measured with Asterisk 22)."""
         self.moved: RecentPins[bytes] = RecentPins(65536, MOVED_LIFE)
         """Call-ID and the client address a token names -> the packed address the phone has now."""
         self.outbox: list[Datagram] = []
@@ -104,6 +108,17 @@ class State:
     def forget_lines(self) -> None:
         """After a reload: `advertise` may be another."""
         self._lines, self._old_lines = {}, {}
+
+    def expect(self, service: VirtualService, transaction: Transaction, now: float) -> None:
+        """A REGISTER with credentials of an AoR with no binding is on its way: its server may call at once."""
+        asked = only_contact(transaction.data)
+        if asked is None or asked.expires == 0:
+            return
+        which = identity(asked.uri)
+        client, server = transaction.client[1], transaction.server
+        bound = Bound(asked.uri, which, client, now + TIMER_F, transaction.aor, server.serial)
+        for text in (b"c" + which, b"u" + which.partition(b"@")[0]):
+            self.expected.put(service.salt + server.packed + text, bound, now)
 
     # Pin keys.
 

@@ -84,6 +84,8 @@ def remember(
             transaction.pin = state.binding_key(service, transaction.aor)
         if decision.by != "binding":
             transaction.provisional_pin = state.provisional.put(transaction.aor + back[1], server.number, now)
+        if not state.bindings[service.leg].holds(transaction.pin) and data.find(b"uthorization:") >= 0:
+            state.expect(service, transaction, now)
     elif not tag(to_value):
         state.recent_calls.put(state.call_key(service, call_id), server.number, now)
     else:
