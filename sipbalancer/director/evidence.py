@@ -68,9 +68,10 @@ class Evidence:
         return True
 
     def probe_silent(self, sent: float) -> None:
-        """A probe sent at `sent` is unanswered after `wait`."""
+        """A probe sent at `sent` is unanswered after `wait`: the server is suspect from then on, if it was not."""
         if not self.silent:
             self.silent = sent
+            self._suspect(sent)
 
     def measured(self, latency: float) -> None:
         """A probe was answered after so many seconds (RFC 6298 2.3's smoothing).

@@ -227,7 +227,7 @@ class Health:
         self._held_until = now + min(FLAP_HOLD * 2**excess, LONGEST_HOLD) if excess > 0 else now
 
     def _why(self, outcome: ProbeOutcome) -> str:
-        if self.failures == 1 or (self._silent == self.failures and outcome.probes > 1):
+        if self.failures == 1 or outcome.probes > 1:
             return outcome.text
         if self._silent == self.failures:
             return f"{self.failures} probes unanswered"

@@ -1,12 +1,14 @@
-"""Two vectors per row, as glb-director tests its dampener: outcomes in, verdicts out."""
+"""Two vectors per row, as glb-director tests its dampener: outcomes in, verdicts out. Then bursts, with traffic."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from sipbalancer.config.model import CheckConfig, CheckType, RealServerConfig
+from sipbalancer.director.evidence import Evidence
 from sipbalancer.director.health import Health, check_of, first_group, judge
 from sipbalancer.director.snapshot import PROBE_BUCKETS
 from sipbalancer.director.verdict import ProbeOutcome, ProbeResult, Transition, Verdict
@@ -18,8 +20,11 @@ LETTERS = {
     "t": ProbeOutcome(ProbeResult.TIMEOUT, "no answer within 2 s"),
     "r": ProbeOutcome(ProbeResult.REFUSED, "port refused"),
     "e": ProbeOutcome(ProbeResult.ERROR, "no file descriptor left"),
+    "T": ProbeOutcome(ProbeResult.TIMEOUT, "", 0.0, 20, 0.9),
+    "R": ProbeOutcome(ProbeResult.REFUSED, "port refused", 0.0, 2, 0.05),
 }
-VERDICTS = {Verdict.STARTING: "s", Verdict.UP: "U", Verdict.DRAINING: "D", Verdict.DOWN: "-"}
+"""Small: one packet (a ping). T: a whole silent burst, R: a confirmed refusal."""
+VERDICTS = {Verdict.STARTING: "s", Verdict.UP: "U", Verdict.DRAINING: "D", Verdict.DOWN: "-", Verdict.OVERLOADED: "O"}
 
 
 def health(fall: int = 1, rise: int = 1, checktype: CheckType = CheckType.NEGOTIATE) -> Health:
@@ -56,6 +61,12 @@ def run(subject: Health, outcomes: str) -> str:
         (1, 1, "oeee", "UUUU"),  # what went wrong with us is not the server's failure
         (1, 1, "eet", "ss-"),
         (2, 1, "otet", "UUU-"),
+        (1, 1, "oTo", "U-U"),
+        (1, 1, "oRo", "U-U"),
+        (3, 1, "oTToTTT", "UUUUUU-"),
+        (3, 1, "oTRuTTT", "UUUDDD-"),
+        (1, 3, "oTooRooo", "U-ss-ssU"),
+        (2, 2, "oTTTooTT", "UU--sUU-"),
     ],
 )
 def test_rise_and_fall(fall: int, rise: int, outcomes: str, verdicts: str) -> None:
@@ -199,3 +210,198 @@ def test_checks_are_equal_wherever_they_are_written() -> None:
     assert here == there
     assert hash(here) == hash(there)
     assert here != CheckConfig(checkinterval=1.0)
+
+
+# Bursts, and what traffic says meanwhile. Every burst begins at 1000 and ends at 1001.1.
+
+BEGUN, ENDED = 1000.0, 1001.1
+SILENT = LETTERS["T"]._replace(duration=1.1)
+REFUSAL = LETTERS["R"]
+TRAFFIC: dict[str, Callable[[Evidence, float], object]] = {
+    "n": lambda evidence, now: evidence.answered(False, now),  # answers a request outside dialogs
+    "d": lambda evidence, now: evidence.answered(True, now),  # answers inside a dialog
+    "m": lambda evidence, now: evidence.missed(now),  # a request of ours is unanswered
+    "w": lambda evidence, now: setattr(evidence, "own", now),  # a request of its own
+}
+
+
+def burst(traffic: str, subject: Health | None = None, outcome: ProbeOutcome = SILENT, before: str = "") -> Health:
+    """Up, then one burst with this traffic `before` it and during it."""
+    made = subject or health()
+    if subject is None:
+        made.probe_result(LETTERS["o"], BEGUN - 10)
+    for each in before:
+        TRAFFIC[each](made.evidence, BEGUN - 0.5)
+    made.evidence.probe_silent(BEGUN)
+    for number, each in enumerate(traffic):
+        TRAFFIC[each](made.evidence, BEGUN + 0.2 + number * 0.001)
+    made.probe_result(outcome, ENDED)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("before", "traffic", "verdict"),
+    [
+        ("", "", "-"),
+        ("", "mmmm", "-"),  # one client or many: only what probes say decides
+        ("n", "", "-"),  # what it did before is past
+        ("", "n", "U"),  # it serves: something eats the probes
+        ("mm", "mmn", "U"),
+        ("", "dd", "O"),
+        ("m", "mdmd", "O"),
+        ("", "dn", "U"),
+        ("dddd", "", "-"),  # dialogs that were served before the silence
+        ("", "d", "U"),  # alive, and too little to say how: asked again at once
+        ("", "w", "-"),  # its own requests are no service
+        ("w", "", "-"),
+    ],
+)
+def test_a_silent_burst_is_weighed_against_traffic(before: str, traffic: str, verdict: str) -> None:
+    assert VERDICTS[burst(traffic, before=before).verdict] == verdict
+
+
+def test_silence_with_one_answer_inside_a_dialog_is_asked_again_and_the_answers_add_up() -> None:
+    subject = burst("d")
+    assert (subject.undecided, subject.failures) == (True, 0)
+    TRAFFIC["d"](subject.evidence, ENDED + 0.5)
+    subject.probe_result(SILENT, ENDED + 1.2)
+    assert (subject.verdict, subject.undecided) == (Verdict.OVERLOADED, False)
+    dead = burst("d")
+    dead.probe_result(SILENT, ENDED + 1.2)
+    assert (dead.verdict, dead.undecided) == (Verdict.DOWN, False)
+
+
+@pytest.mark.parametrize(("outcome", "verdict"), [("o", "U"), ("u", "D"), ("T", "-"), ("R", "-")])
+def test_overloaded_ends_by_an_answer_or_by_death(outcome: str, verdict: str) -> None:
+    subject = burst("dd")
+    assert subject.verdict is Verdict.OVERLOADED
+    subject.probe_result(LETTERS[outcome], ENDED + 2)
+    assert VERDICTS[subject.verdict] == verdict
+
+
+def test_overloaded_lasts_while_dialogs_are_served() -> None:
+    subject = burst("dd")
+    for at in (ENDED + 2, ENDED + 4):
+        subject.evidence.probe_silent(at - 1.1)
+        for _ in range(2):
+            TRAFFIC["d"](subject.evidence, at - 0.5)
+        assert subject.probe_result(SILENT, at) is None
+    assert (subject.verdict, subject.since) == (Verdict.OVERLOADED, ENDED)
+
+
+def test_a_refusal_is_believed_whatever_traffic_said() -> None:
+    subject = burst("nd", outcome=REFUSAL)
+    assert (subject.verdict, subject.refused) == (Verdict.DOWN, True)
+
+
+def test_a_late_answer_is_life() -> None:
+    """A burst ended silent; three seconds later an answer comes."""
+    subject = burst("")
+    told = subject.probe_result(LETTERS["o"]._replace(latency=3.2), ENDED + 2.2)
+    assert told is not None and told.new is Verdict.UP
+
+
+@pytest.mark.parametrize(
+    ("traffic", "letter", "note", "reason"),
+    [
+        ("", "T", "", "20 probes unanswered in 1.1 s"),
+        ("m" * 41, "T", "", "20 probes and 41 requests unanswered in 1.1 s"),
+        ("dd", "T", "", "20 probes unanswered, its dialogs are served"),
+        ("n", "T", "", "200 OK"),
+        (
+            "mw",
+            "T",
+            "",
+            "20 probes and 1 requests unanswered in 1.1 s, but its own requests arrive: "
+            "firewall or fail2ban on the server?",
+        ),
+        (
+            "",
+            "T",
+            "cannot be reached: No route to host",
+            "20 probes unanswered in 1.1 s: cannot be reached: No route to host",
+        ),
+        ("", "R", "", "port refused"),
+    ],
+)
+def test_the_reason_says_what_was_unanswered(traffic: str, letter: str, note: str, reason: str) -> None:
+    subject = health()
+    subject.probe_result(LETTERS["o"], BEGUN - 10)
+    subject.evidence.probe_silent(BEGUN)
+    for each in traffic:
+        TRAFFIC[each](subject.evidence, BEGUN + 0.2)
+    subject.probe_result({"T": SILENT, "R": REFUSAL}[letter]._replace(note=note), ENDED)
+    assert subject.reason == reason
+
+
+def test_the_reason_grows_while_it_stays_silent() -> None:
+    subject = burst("mm")
+    for at in (3.1, 5.1, 7.1):
+        subject.evidence.probe_silent(BEGUN + at - 1.1)
+        subject.probe_result(SILENT, BEGUN + at)
+    assert subject.reason == "80 probes and 2 requests unanswered in 7.1 s"
+
+
+def test_two_bursts_where_two_failures_are_wanted() -> None:
+    subject = health(fall=2)
+    subject.probe_result(LETTERS["o"], BEGUN - 10)
+    for at in (1.1, 2.4):
+        TRAFFIC["m"](subject.evidence, BEGUN + at - 1.2)
+        subject.probe_result(SILENT, BEGUN + at)
+    assert (subject.verdict, subject.reason) == (Verdict.DOWN, "40 probes and 2 requests unanswered in 2.5 s")
+
+
+def test_who_refuses_us_and_calls_itself_is_not_gone() -> None:
+    """fail2ban refuses by ICMP: the calls on such a server must not be hung up as those of a dead one."""
+    subject = burst("", outcome=REFUSAL)
+    assert subject.refused
+    TRAFFIC["w"](subject.evidence, ENDED + 1)
+    subject.probe_result(REFUSAL, ENDED + 2)
+    assert not subject.refused
+    assert subject.reason == "port refused, but its own requests arrive: firewall or fail2ban on the server?"
+
+
+def fell(subject: Health, at: float) -> float:
+    """Fall at `at`, answer every 0.1 s from then on; how long it was kept from work."""
+    subject.probe_result(REFUSAL, at)
+    for tick in range(2000):
+        if subject.verdict is Verdict.UP:
+            return tick / 10
+        subject.probe_result(LETTERS["o"], at + (tick + 1) / 10)
+    raise AssertionError("for ever")
+
+
+def test_who_flaps_is_held_back_longer_each_time_and_says_so() -> None:
+    subject = health()
+    subject.probe_result(LETTERS["o"], BEGUN)
+    assert [fell(subject, BEGUN + 20 * number) for number in range(5)] == pytest.approx([0.1, 0.1, 4.0, 8.0, 16.0])
+    subject.probe_result(REFUSAL, BEGUN + 100)
+    subject.probe_result(LETTERS["o"], BEGUN + 102)
+    assert (subject.verdict, subject.reason) == (Verdict.STARTING, "held back 30 s more: down 6 times in 300 s")
+
+
+def test_the_longest_hold_is_two_minutes() -> None:
+    subject = health()
+    held = [fell(subject, BEGUN + 130 * number) for number in range(4)]
+    assert held[-1] < 120
+    for number in range(12):
+        subject.probe_result(REFUSAL, BEGUN + 600 + number)
+        subject._rising = False
+    subject.probe_result(REFUSAL, BEGUN + 700)
+    assert subject._held_until - (BEGUN + 700) == 120.0
+
+
+def test_falls_are_forgotten_after_300_s() -> None:
+    subject = health()
+    subject.probe_result(LETTERS["o"], BEGUN)
+    assert [fell(subject, BEGUN + 20 * number) for number in range(4)][-1] == pytest.approx(8.0)
+    assert fell(subject, BEGUN + 60 + 300) == pytest.approx(0.1)
+
+
+def test_a_row_of_probes_while_down_is_one_fall() -> None:
+    subject = health()
+    subject.probe_result(LETTERS["o"], BEGUN)
+    for number in range(50):
+        subject.probe_result(REFUSAL, BEGUN + number)
+    subject.probe_result(LETTERS["o"], BEGUN + 60)
+    assert subject.verdict is Verdict.UP
