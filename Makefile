@@ -5,6 +5,7 @@
 #   make check   format, lint, types, then the tests
 #   make lint    the same without the tests
 #   make bench   measure                                           (make bench ARGS=...)
+#   make bench-faults   break real Asterisks under load, as root  (make bench-faults ARGS='--quick --only kill')
 #   make .venv   only the virtual environment: .venv/bin/sipbalancer
 #   make lock    renew requirements/*.txt from pyproject.toml
 #   make clean   remove what these made
@@ -22,14 +23,14 @@ CODE = $(wildcard sipbalancer tests bench)
 # ip, nft and kamailio are there, and a plain user's PATH does not say so.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo test check lint bench lock clean .venv dev programs
+.PHONY: demo test check lint bench bench-faults lock clean .venv dev programs
 .DEFAULT_GOAL := .venv
 
 demo: .venv
 	@$(BIN)/sipbalancer demo $(ARGS)
 
 # One apt-get for all, before the venv.
-test bench check: DEBIAN := test
+test bench bench-faults check: DEBIAN := test
 test: dev programs
 	@$(BIN)/python -m pytest -W error $(ARGS)
 
@@ -41,7 +42,7 @@ lint: dev
 	$(BIN)/mypy $(CODE)
 
 bench: dev programs
-	@$(BIN)/python bench/run.py $(ARGS)
+	@$(BIN)/python -m bench.run $(ARGS)
 
 .venv: $(VENV)/.run
 

@@ -1,0 +1,1 @@
+"""Faults on real Asterisks under load, the same for sipbalancer, Kamailio and (where it makes sense) no balancer."""
