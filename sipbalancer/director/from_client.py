@@ -128,9 +128,10 @@ def _decide_new(
     pin = state.binding_key(service, aor) if aor else 0
     server = _of_binding(state, service, facts, flow, now, aor, pin)
     if server is not None:
-        home = _home(service, server) if service.returned and facts[1] == b"REGISTER" else None
-        if home is not None:
-            return _decided(home, "scheduler", key, cut, aor, pin, None)
+        if service.returned and facts[1] == b"REGISTER" and state.provisional.get(aor + flow[1], now) is None:
+            home = _home(service, server)
+            if home is not None:
+                return _decided(home, "scheduler", key, cut, aor, pin, None)
         return _decided(server, "binding", key, cut, aor, pin, None)
     if service.eligible:
         server = _scheduled(state, service, facts, flow, now, key, pin)
@@ -163,7 +164,7 @@ def _home(service: VirtualService, server: RealServer) -> RealServer | None:
         return None
     weights = sum(other.weight for other in service.eligible)
     total = sum(other.registrations for other in service.eligible)
-    if server.registrations * weights <= total * server.weight + weights:
+    if server.registrations * weights <= total * server.weight:
         return None
     short = [
         other for other in service.eligible if other.recovered and other.registrations * weights < total * other.weight
@@ -257,10 +258,10 @@ def _of_binding(
     if aor:
         number = state.provisional.get(aor + flow[1], now)
         if number is not None:
-            server = state.servers[number]
+            asker = state.servers[number]
             # Who asked for the proof must get it, also when it began to drain since (design 5.1).
-            if _usable(service, server, False) or (register and server.verdict is Verdict.DRAINING):
-                return server
+            if _usable(service, asker, False) or (register and asker.verdict is Verdict.DRAINING):
+                return asker
         server = state.server_of_pin(service, state.pins.get(pin, now))
         if server is not None:
             return server if _usable(service, server, register) else None
