@@ -18,6 +18,7 @@ from sipbalancer.sip.uri import read_place, read_uri
 
 KEPT = 4096
 """Octets of an answer that is kept for repeats; a longer one is made anew, so that strangers cannot fill the memory."""
+NO_BODY = b"Content-Length: 0\r\n\r\n"
 RETRY_AFTER = 5
 RETRY_SPREAD = 10
 """Seconds: a 503 of ours asks for 5 to 14, spread by the keyed To tag so that phones do not return together."""
@@ -46,7 +47,9 @@ def answer(
     except MalformedMessage:
         return None
     if len(out) > len(data) and service.source(flow[1]) is None:
-        return None
+        out = out.removesuffix(NO_BODY) + b"\r\n"  # a datagram can do without (RFC 3261 18.3), and a CANCEL is short
+        if len(out) > len(data):
+            return None
     if key and method != b"CANCEL" and len(out) <= KEPT:
         state.transactions.answered.put(key, out, now)
     return out, back

@@ -233,7 +233,8 @@ class Retries:
         """A held 503: the probe's word is in (or late). It moves, or the 503 was this one request's result."""
         held, transaction.held = transaction.held, None
         self._state.held.pop(transaction.key, None)
-        assert held is not None
+        if held is None or self._state.transactions.pending.get(transaction.key) is not transaction:
+            return  # something else ended it meanwhile
         old = transaction.server
         if speaks_for_server or old.verdict in (Verdict.DRAINING, Verdict.DOWN):
             if transaction.method == b"INVITE":

@@ -15,6 +15,9 @@ from sipbalancer.sip.flow import Datagram, Flow
 
 TIMER_F = 32.0
 """64*T1: how long a non-INVITE transaction waits for its final, and an ended one is remembered."""
+AVERAGE = 1024
+"""Octets of a request, times the limit: what all of them may hold. A stranger may send 65,000 in each."""
+SLACK = 1024
 TIMER_C = 200.0
 """More than three minutes (16.6 step 11)."""
 
@@ -97,29 +100,37 @@ class Transactions:
         """Key -> an ended transaction that was taken from a server which may still say something of it."""
         self.refused = 0
         self._limit = limit
+        self._held = 0
+        """Octets of the requests in `pending`."""
         self._due: deque[tuple[float, bytes]] = deque()
         self._due_invites: deque[tuple[float, bytes]] = deque()
 
     def begin(self, transaction: Transaction) -> None:
         """Keep a new record; without room only the choice is remembered."""
-        if len(self.pending) >= self._limit:
+        if len(self.pending) >= self._limit or self._held + len(transaction.data) > self._limit * AVERAGE:
             self.refused += 1
             self.ended.put(transaction.key, transaction.server.number, transaction.first)
             return
         self.pending[transaction.key] = transaction
+        self._held += len(transaction.data)
         transaction.server.transactions += 1
         queue = self._due_invites if transaction.method == b"INVITE" else self._due
         queue.append((transaction.deadline, transaction.key))
-        # What has ended leaves the queue as new ones come, so that it stays as long as `pending`, not 32 s of traffic.
+        # What has ended leaves the queue as new ones come, so that it stays as long as `pending`, not 32 s of traffic;
+        # one that waits at its head goes to the end, at the price of being looked at later.
         for _ in range(2):
-            if queue[0][1] in self.pending:
+            if queue[0][1] not in self.pending:
+                queue.popleft()
+            elif len(queue) > 2 * len(self.pending) + SLACK:
+                queue.append(queue.popleft())
+            else:
                 break
-            queue.popleft()
 
     def end(self, transaction: Transaction, now: float) -> None:
         """Its final response passed, or its time is over: only the choice stays."""
         if self.pending.pop(transaction.key, None) is not None:
             transaction.server.transactions -= 1
+            self._held -= len(transaction.data)
             if transaction.tried:
                 self.given_up.put(transaction.key, transaction, now)
         self.ended.put(transaction.key, transaction.server.number, now)

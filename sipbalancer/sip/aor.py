@@ -11,6 +11,9 @@ import re
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.uri import addr_spec, parameter, parameters, read_uri
 
+LONGEST = 254
+"""Octets of user and host. Memory is kept by AoR before anybody has proved that there is such a one."""
+
 _NAME = rb'\s*(?:"[^"\\]*"\s*|[^"<]*)'
 _PLAIN = re.compile(_NAME + rb"<sip:([A-Za-z0-9_.+-]+)@([A-Za-z0-9.-]+)(?::[0-9]{1,4})?(?:;[^<>\s?]*)?>")
 _TAG = re.compile(_NAME + rb'<[^<>]*>;tag=([^;,\s"]+)(?:;|\Z)')
@@ -20,12 +23,14 @@ _TAG = re.compile(_NAME + rb'<[^<>]*>;tag=([^;,\s"]+)(?:;|\Z)')
 def read_aor(value: bytes, hosts: frozenset[bytes]) -> bytes:
     """`user@host` of a From or To value, `user@` where the host is one of `hosts` (ours); b"" when it has no user.
 
-    MalformedMessage when the value is no name-addr or its URI no SIP URI.
+    MalformedMessage when the value is no name-addr, its URI no SIP URI, or that longer than `LONGEST`.
     """
     match = _PLAIN.match(value)
     if match is None:
         return _read_aor(value, hosts)
     user, host = match.groups()
+    if len(user) + len(host) > LONGEST:
+        raise MalformedMessage("aor")
     host = host.lower()
     return user + b"@" if host in hosts else b"%b@%b" % (user, host)
 
@@ -37,6 +42,8 @@ def _read_aor(value: bytes, hosts: frozenset[bytes]) -> bytes:
 def uri_aor(uri: bytes, hosts: frozenset[bytes]) -> bytes:
     """The same of a bare URI."""
     read = read_uri(uri)
+    if len(read.user) + len(read.host) > LONGEST:
+        raise MalformedMessage("aor")
     if not read.user:
         return b""
     return read.user + b"@" if read.host in hosts else b"%b@%b" % (read.user, read.host)

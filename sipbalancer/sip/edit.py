@@ -75,7 +75,7 @@ def replace_uri(data: bytes, uri: bytes, to: bytes) -> Edit:
 
 def names_path(data: bytes, head: int, end: int) -> bool:
     """Whether a Supported header of the request lists the option tag `path` (RFC 3327 5.1)."""
-    if data.find(b"path", head, end) < 0:
+    if data.find(b"ath", head, end) < 0 and data.find(b"ATH", head, end) < 0:
         return False
     return any(
         b"path" in [tag.strip().lower() for tag in match[1].split(b",")]

@@ -119,6 +119,18 @@ def test_no_answer_is_longer_than_its_request() -> None:
     assert lengths == {True, False}
 
 
+def test_an_answer_does_without_content_length_rather_than_be_too_long() -> None:
+    stage = Stage(up=False)
+    stage.judge(result=ProbeResult.REFUSED)
+    stage.sent(request())
+    stage.judge()
+    cancel = b"\r\n".join(line for line in request("CANCEL").split(b"\r\n") if not line.startswith(b"User-Agent"))
+    data, _ = stage.sent(cancel)
+    assert status_of(data) == 200
+    assert len(data) <= len(cancel)
+    assert data.endswith(b"\r\n\r\n")
+
+
 def test_a_shorter_repeat_does_not_get_the_longer_answer() -> None:
     stage = Stage()
     long = request("INVITE", "Via: SIP/2.0/UDP 10.2.0.1;branch=" + "x" * 2000).replace(b"Forwards: 70", b"Forwards: 0")

@@ -36,7 +36,18 @@ def test_the_address_of_record(value: bytes, same: bytes) -> None:
     assert read_aor(value, OURS) == same
 
 
-@pytest.mark.parametrize("value", [b"<tel:+49>", b"", b"<sip:a@b", b'"open <sip:a@b>', b"nobody"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"<tel:+49>",
+        b"<sip:" + b"a" * 255 + b"@h>",
+        b"sip:" + b"a" * 255 + b"@h",
+        b"",
+        b"<sip:a@b",
+        b'"open <sip:a@b>',
+        b"nobody",
+    ],
+)
 def test_what_has_none(value: bytes) -> None:
     with pytest.raises(MalformedMessage):
         read_aor(value, OURS)
