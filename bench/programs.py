@@ -1,0 +1,105 @@
+"""The programs under test: how each is started on the one core, and what says that it cannot be.
+
+All listen at 127.0.0.1:5060 and forward to 127.0.2.1, .2 and .3, port 5070.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MODULES = (Path("/usr/lib/nginx/modules"), Path("/usr/share/nginx/modules"), Path("/usr/lib64/nginx/modules"))
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One of them."""
+
+    name: str
+    hops: int
+    """1: a SIP proxy; 0: blind."""
+    missing: Callable[[], str]
+    """Why it cannot run here, "" when it can."""
+    version: Callable[[], str]
+    command: Callable[[Path], list[str]]
+    """What to start, given a folder for its files."""
+
+
+def _needs(program: str, package: str) -> str:
+    return "" if _which(program) else f"{program} is missing: apt-get install {package}"
+
+
+def _which(program: str) -> str | None:
+    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+def _said(*command: str) -> str:
+    """The first thing like a version number that a program says."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+    return found[0] if found else "?"
+
+
+def _kamailio(config: str) -> Callable[[Path], list[str]]:
+    def command(folder: Path) -> list[str]:
+        define = f'LIST="{HERE / "dispatcher.list"}"'
+        options = ["-DD", "-E", "-m", "8192", "-b", "4194304", "-Y", str(folder), "-P", str(folder / "pid")]
+        return [_which("kamailio") or "kamailio", *options, "-A", define, "-f", str(HERE / config)]
+
+    return command
+
+
+def _stream_module() -> Path | None:
+    return next((each for folder in MODULES if (each := folder / "ngx_stream_module.so").exists()), None)
+
+
+def _nginx_missing() -> str:
+    if _stream_module() is None:
+        return "nginx's stream module is missing: apt-get install nginx-light libnginx-mod-stream"
+    return _needs("nginx", "nginx-light libnginx-mod-stream")
+
+
+def _nginx(folder: Path) -> list[str]:
+    words = f"daemon off; load_module {_stream_module()}; pid {folder / 'pid'}; error_log stderr;"
+    return [_which("nginx") or "nginx", "-p", str(folder), "-c", str(HERE / "nginx.conf"), "-g", words]
+
+
+def _sipbalancer(folder: Path) -> list[str]:
+    config = folder / "sipbalancer.cf"
+    config.write_text((HERE / "sipbalancer.cf").read_text().replace('"./', f'"{folder}/'))
+    return [sys.executable, "-m", "sipbalancer", "run", str(config)]
+
+
+def _sipbalancer_version() -> str:
+    from sipbalancer import __version__
+
+    return __version__
+
+
+FORWARD, T_RELAY, BLIND, OURS = "kamailio forward()", "kamailio t_relay()", "nginx stream", "sipbalancer"
+
+PROGRAMS = (
+    Program(
+        FORWARD,
+        1,
+        lambda: _needs("kamailio", "kamailio"),
+        lambda: _said(_which("kamailio") or "", "-v"),
+        _kamailio("kamailio-forward.cfg"),
+    ),
+    Program(
+        T_RELAY,
+        1,
+        lambda: _needs("kamailio", "kamailio"),
+        lambda: _said(_which("kamailio") or "", "-v"),
+        _kamailio("kamailio-trelay.cfg"),
+    ),
+    Program(BLIND, 0, _nginx_missing, lambda: _said(_which("nginx") or "", "-v"), _nginx),
+    Program(OURS, 1, lambda: "", _sipbalancer_version, _sipbalancer),
+)
