@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sipbalancer.config.model import Nat
 from sipbalancer.director.from_client import transaction_key
+from sipbalancer.director.repeats import final_key
 from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.errors import MalformedMessage
@@ -34,8 +35,13 @@ def answer(
     status: int,
     key: bytes,
     now: float,
+    *,
+    proven: bool = False,
 ) -> Datagram | None:
-    """The datagram for the client, remembered for its repeats (`key` b"": not); None for an ACK, or an amplifier."""
+    """The datagram for the client, remembered for its repeats (`key` b"": not); None for an ACK, or an amplifier.
+
+    `proven`: a server has this transaction, or had it: the answer may be longer than the request, as its own would be.
+    """
     data, method, _, _, _, _, _, _, call_id, cseq, *_ = facts
     if method == b"ACK":
         return None
@@ -46,7 +52,7 @@ def answer(
         out = reply(data[:at] + text + data[at:], status, to_tag, extra)
     except MalformedMessage:
         return None
-    if len(out) > len(data) and service.source(flow[1]) is None:
+    if len(out) > len(data) and not proven and service.source(flow[1]) is None:
         out = out.removesuffix(NO_BODY) + b"\r\n"  # a datagram can do without (RFC 3261 18.3), and a CANCEL is short
         if len(out) > len(data):
             return None
@@ -86,11 +92,19 @@ def is_keepalive(data: bytes) -> bool:
 
 
 def answer_to(
-    state: State, service: VirtualService, facts: RequestFacts, flow_in: Flow, status: int, key: bytes, now: float
+    state: State,
+    service: VirtualService,
+    facts: RequestFacts,
+    flow_in: Flow,
+    status: int,
+    key: bytes,
+    now: float,
+    *,
+    proven: bool = False,
 ) -> Datagram | None:
     """`answer` with the way back worked out."""
     back, at, text = way_back(service, facts, flow_in)
-    return answer(state, service, facts, flow_in, back, (at, text), status, key, now)
+    return answer(state, service, facts, flow_in, back, (at, text), status, key, now, proven=proven)
 
 
 def refuse(
@@ -102,13 +116,17 @@ def refuse(
 
 
 def say_again(
-    state: State, service: VirtualService, facts: RequestFacts, flow_in: Flow, said: bytes, now: float
+    state: State, service: VirtualService, facts: RequestFacts, flow_in: Flow, said: bytes, key: bytes, now: float
 ) -> Datagram | None:
     """A repeat of what we answered; a CANCEL of it comes too late and says so to nobody (9.2), an ACK ends here."""
     service.dropped["repeat of answered"] += 1
+    proven = state.transactions.given_up.get(key, now) is not None
     if facts[1] == b"CANCEL":
-        return answer_to(state, service, facts, flow_in, 200, b"", now)
-    if facts[1] == b"ACK" or (len(said) > len(facts[0]) and service.source(flow_in[1]) is None):
+        return answer_to(state, service, facts, flow_in, 200, b"", now, proven=proven)
+    if facts[1] == b"ACK":
+        state.repeats.end(final_key(key))
+        return None
+    if len(said) > len(facts[0]) and not proven and service.source(flow_in[1]) is None:
         return None
     return said, way_back(service, facts, flow_in)[0]
 

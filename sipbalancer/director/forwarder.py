@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import traceback
 
+from sipbalancer.director import learn
 from sipbalancer.director.admission import admits, hold_off
 from sipbalancer.director.answers import (
     answer_malformed,
@@ -32,6 +33,7 @@ from sipbalancer.director.answers import (
 )
 from sipbalancer.director.from_client import Decision, decide, read_own_routes
 from sipbalancer.director.from_server import Outward, decide_outward
+from sipbalancer.director.repeats import final_key
 from sipbalancer.director.responses import Responses
 from sipbalancer.director.retries import Retries
 from sipbalancer.director.service import VirtualService
@@ -92,6 +94,8 @@ class Forwarder:
         self.retries.due(now)
         for transaction in self.state.transactions.expire(now, _DUE_TRANSACTIONS):
             transaction.service.dropped["unanswered"] += 1
+            if transaction.method == b"BYE":  # whoever hung up is gone, whatever the other side knows
+                learn.call_ends(self.state, transaction.service, transaction.server, b"", transaction, now)
         self.state.pins.sweep(now, _DUE_PINS)
         self.state.recent_calls.sweep(now)
         self.state.provisional.sweep(now)
@@ -146,7 +150,7 @@ class Forwarder:
             return self._again(service, decision, facts, flow_in, now)
         said = self.state.transactions.answered.get(decision.key, now)
         if said is not None:
-            return say_again(self.state, service, facts, flow_in, said, now)
+            return say_again(self.state, service, facts, flow_in, said, decision.key, now)
         if service.config.registerrate and facts[1] == b"REGISTER" and not admits(service, decision, facts, now):
             return hold_off(self.state, service, decision, facts, flow_in, now)
         out, transaction = commit(self.state, service, decision, facts, flow_in, now)
@@ -165,7 +169,7 @@ class Forwarder:
                 service.dropped["repeat absorbed"] += 1
                 return None
             if method == b"CANCEL" and transaction.method == b"INVITE" and self.retries.cancelled(transaction, now):
-                return answer_to(self.state, service, facts, flow_in, 200, b"", now)
+                return answer_to(self.state, service, facts, flow_in, 200, b"", now, proven=True)
         return commit(self.state, service, decision, facts, flow_in, now)[0]
 
     def _to_client(
@@ -181,6 +185,7 @@ class Forwarder:
         self, service: VirtualService, decision: Decision, facts: RequestFacts, flow_in: Flow, now: float
     ) -> Datagram | None:
         if decision.reason == "stray ack":
+            self.state.repeats.end(final_key(decision.key))
             own = is_own_ack(self.state, facts, flow_in) or self.state.transactions.answered.get(decision.key, now)
             service.dropped["ack to us" if own else "stray ack"] += 1
             return None

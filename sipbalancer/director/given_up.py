@@ -6,12 +6,14 @@ phone that a dead server had rung.
 
 from __future__ import annotations
 
+from sipbalancer.director.repeats import request_key
 from sipbalancer.director.service import RealServer
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.compose import end_dialog, follow_up, to_line_of
 from sipbalancer.sip.flow import Datagram, Flow
+from sipbalancer.sip.grammar import MAGIC_COOKIE
 
 
 def via(transaction: Transaction, server: RealServer, suffix: bytes = b"") -> bytes:
@@ -23,9 +25,15 @@ def _other_side(transaction: Transaction, server: RealServer) -> Flow:
     return server.flow if transaction.inward else transaction.client
 
 
-def cancel(transaction: Transaction, server: RealServer) -> Datagram:
-    """The CANCEL for the try at `server` (or, outward, for the phone it rings)."""
-    return follow_up(transaction.data, b"CANCEL", via(transaction, server)), _other_side(transaction, server)
+def branch(transaction: Transaction, server: RealServer, suffix: bytes = b"") -> bytes:
+    """What that Via line says."""
+    return b"%b%b%b%b" % (MAGIC_COOKIE, transaction.key, server.tag, suffix)
+
+
+def cancel(state: State, transaction: Transaction, server: RealServer, now: float) -> None:
+    """The CANCEL for the try at `server` (or, outward, for the phone it rings), until it is answered."""
+    out = follow_up(transaction.data, b"CANCEL", via(transaction, server)), _other_side(transaction, server)
+    state.say(request_key(b"CANCEL", branch(transaction, server)), out, now)
 
 
 def ack(transaction: Transaction, server: RealServer, answer: bytes) -> Datagram:
@@ -35,25 +43,26 @@ def ack(transaction: Transaction, server: RealServer, answer: bytes) -> Datagram
 
 
 def clean_up(
-    state: State, transaction: Transaction, server: RealServer, method: bytes, status: int, data: bytes
+    state: State, transaction: Transaction, server: RealServer, method: bytes, status: int, data: bytes, now: float
 ) -> None:
     """Take an answer of a given-up try; `method` as the answer's CSeq says."""
     transaction.service.dropped["given-up try"] += 1
     if method != b"INVITE":
         return
     if status < 200:
-        state.outbox.append(cancel(transaction, server))
+        cancel(state, transaction, server, now)
     elif status >= 300:
         state.outbox.append(ack(transaction, server, data))
     else:
-        _hang_up(state, transaction, server, data)
+        _hang_up(state, transaction, server, data, now)
 
 
-def _hang_up(state: State, transaction: Transaction, server: RealServer, data: bytes) -> None:
+def _hang_up(state: State, transaction: Transaction, server: RealServer, data: bytes, now: float) -> None:
     flow = _other_side(transaction, server)
     try:
-        both = end_dialog(data, via(transaction, server, b"a"), via(transaction, server, b"b"))
+        acknowledged, bye = end_dialog(data, via(transaction, server, b"a"), via(transaction, server, b"b"))
     except MalformedMessage:
         transaction.service.dropped["given-up try without Contact"] += 1
         return
-    state.outbox.extend((each, flow) for each in both)
+    state.outbox.append((acknowledged, flow))
+    state.say(request_key(b"BYE", branch(transaction, server, b"b")), (bye, flow), now)

@@ -11,6 +11,7 @@ from zlib import crc32
 from sipbalancer.director import learn
 from sipbalancer.director.given_up import clean_up
 from sipbalancer.director.keys import TRANSACTION_KEY
+from sipbalancer.director.repeats import request_key
 from sipbalancer.director.retries import Retries
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
@@ -43,7 +44,8 @@ class Responses:
             service.dropped["foreign via"] += 1
             return None
         if next_start < 0:
-            service.dropped["response to us"] += 1
+            ours = status >= 200 and self._state.repeats.end(request_key(_cseq_method(data), branch))
+            service.dropped["answer to us" if ours else "response to us"] += 1
             return None
         back = self._return_flow(service, data, next_start, next_end)
         sender = service.source(flow_in[1])
@@ -97,10 +99,11 @@ class Responses:
         transaction = transactions.pending.get(key) or transactions.given_up.get(key, now)
         if transaction is None:
             return
+        method = _cseq_method(data)
         for server in (transaction.server, *transaction.tried):
             if branch.endswith(server.tag):
-                clean_up(self._state, transaction, server, _cseq_method(data), status, data)
-        if not transaction.inward and status >= 200 and key in transactions.pending:
+                clean_up(self._state, transaction, server, method, status, data, now)
+        if not transaction.inward and status >= 200 and method == b"INVITE" and key in transactions.pending:
             transactions.end(transaction, now)
 
     def _kept(self, transaction: Transaction, held: Datagram, now: float) -> bool:

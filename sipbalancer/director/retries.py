@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from sipbalancer.director import learn
 from sipbalancer.director.answers import answer_to, way_back
 from sipbalancer.director.given_up import ack, cancel
+from sipbalancer.director.repeats import final_key
 from sipbalancer.director.service import RealServer
 from sipbalancer.director.state import State
 from sipbalancer.director.to_server import edit
-from sipbalancer.director.transactions import Transaction
+from sipbalancer.director.transactions import TIMER_F, Transaction
 from sipbalancer.director.verdict import Verdict
 from sipbalancer.sip.flow import Datagram
 from sipbalancer.sip.grammar import METHODS
@@ -54,6 +56,7 @@ class Retries:
     def due(self, now: float) -> None:
         """Look at what is due in this tick."""
         pending = self._state.transactions.pending
+        self._state.outbox.extend(self._state.repeats.due(now))
         for key in self._state.wheel.due(now):
             transaction = pending.get(key)
             if transaction is not None:
@@ -64,6 +67,9 @@ class Retries:
             self.settle(transaction, now)
         elif transaction.in_dialog:
             self._step_in_dialog(transaction, now)
+        elif transaction.cancelled:
+            if transaction.server.health.evidence.heard < transaction.sent_at:
+                self._missed(transaction, now)
         elif not (transaction.provisional and transaction.method == b"INVITE"):
             self._step_new(transaction, now)
 
@@ -86,6 +92,8 @@ class Retries:
             self._state.suspects[health] = None
 
     def _repeat(self, transaction: Transaction, now: float) -> None:
+        if now - transaction.first >= TIMER_F:
+            return  # its client has given up too (timers B and F)
         self._state.outbox.append((transaction.sent, transaction.server.flow))
         transaction.service.chosen["repeat"] += 1
         transaction.interval = min(2 * transaction.interval, LONGEST)
@@ -99,7 +107,7 @@ class Retries:
         evidence = server.health.evidence
         if evidence.heard < transaction.sent_at:
             self._missed(transaction, now)
-        if server.verdict is Verdict.DOWN and now - transaction.first >= DEAD_DIALOG:
+        if server.verdict is Verdict.DOWN and now - max(transaction.first, server.since) >= DEAD_DIALOG:
             patience = transaction.service.config.deaddialogs
             if transaction.method == b"BYE" or server.health.refused or now - server.since >= patience:
                 self.finish(transaction, 481, now)
@@ -164,8 +172,8 @@ class Retries:
     def server_down(self, server: RealServer, now: float) -> None:
         """The verdict became `down`: its undecided requests move, what it had begun is ended."""
         for transaction in list(self._state.transactions.pending.values()):
-            if transaction.server is not server:
-                continue
+            if transaction.server is not server or transaction.held is not None:
+                continue  # a held 503 is settled by the same outcome
             if not transaction.inward:
                 self._orphan(transaction, now)
             elif not transaction.in_dialog and not transaction.stays:
@@ -179,15 +187,15 @@ class Retries:
 
     def _orphan(self, transaction: Transaction, now: float) -> None:
         """A phone that a dead server rings gets CANCEL; what it answers is taken care of by `given_up`."""
-        if transaction.method == b"INVITE" and not transaction.cancelled:
+        if transaction.method == b"INVITE" and not transaction.in_dialog and not transaction.cancelled:
             transaction.cancelled = True
             if transaction.provisional:
-                self._state.outbox.append(cancel(transaction, transaction.server))
+                cancel(self._state, transaction, transaction.server, now)
 
     # Ending by our own answer.
 
     def finish(self, transaction: Transaction, status: int, now: float) -> None:
-        """Answer the client ourselves; repeats get the same answer for 32 s."""
+        """Answer the client ourselves, an INVITE until its ACK; repeats get the same answer for 32 s."""
         out = answer_to(
             self._state,
             transaction.service,
@@ -196,15 +204,22 @@ class Retries:
             status,
             transaction.key,
             now,
+            proven=True,
         )
         transaction.service.dropped[f"ended by us: {status}"] += 1
+        if transaction.in_dialog and status == 481:
+            learn.call_ends(self._state, transaction.service, transaction.server, b"", transaction, now)
         self._state.transactions.forget(transaction, now)
-        if out is not None:
+        if out is not None and transaction.method == b"INVITE":
+            self._state.say(final_key(transaction.key), out, now)
+        elif out is not None:
             self._state.outbox.append(out)
 
     def cancelled(self, transaction: Transaction, now: float) -> bool:
         """A CANCEL came: it goes nowhere else now. True when no living server holds the INVITE: it is ended by us."""
-        transaction.cancelled = True
+        if not transaction.cancelled:
+            transaction.cancelled, transaction.sent_at = True, now
+            self._state.wheel.set(transaction.key, now + transaction.server.health.evidence.wait)
         if transaction.server.verdict is not Verdict.DOWN or transaction.provisional > 100:
             return False
         self.finish(transaction, 487, now)

@@ -8,6 +8,7 @@ from sipbalancer.director.health import Health
 from sipbalancer.director.keys import Keys
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.recent import RecentPins
+from sipbalancer.director.repeats import Repeats
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.transactions import TIMER_F, Transaction, Transactions
 from sipbalancer.director.wheel import Wheel
@@ -49,6 +50,8 @@ class State:
         self.outbox: list[Datagram] = []
         """What a datagram or the clock caused beyond the one answer; the edge empties it after each batch."""
         self.wheel = Wheel(now)
+        self.repeats = Repeats(now)
+        """What we said ourselves and nobody has taken yet."""
         self.suspects: dict[Health, None] = {}
         """Servers that want a probe at once; the daemon takes them after each `due`."""
         self.held: dict[bytes, Transaction] = {}
@@ -127,6 +130,13 @@ class State:
 
     def binding_key(self, service: VirtualService, aor: bytes) -> int:
         return self.keys.pin(b"b" + service.salt + aor)
+
+    # What we say of our own accord.
+
+    def say(self, key: bytes, datagram: Datagram, now: float) -> None:
+        """Send it now, and again until it is taken (`repeats`)."""
+        if self.repeats.begin(key, datagram, now):
+            self.outbox.append(datagram)
 
     # Rare things an operator should read once.
 

@@ -6,6 +6,7 @@ from sipbalancer.director.from_server import Outward
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
+from sipbalancer.sip.aor import tag
 from sipbalancer.sip.edit import Edit, cut_routes, forward_request, replace_uri
 from sipbalancer.sip.flow import Datagram, Flow
 from sipbalancer.sip.grammar import METHODS, RECORD_ROUTED
@@ -23,12 +24,15 @@ def commit_outward(
     now: float,
 ) -> Datagram:
     """Forward to the client's flow; Via and Record-Route name the server the request came from."""
-    data, method, uri, head, rport, via_end, _, _, call_id, _, _, _, hops, hops_start, hops_end, routes, _ = facts
+    data, method, uri, head, rport, via_end, _, _, call_id, _, _, to_value, hops, hops_start, hops_end, routes, _ = (
+        facts
+    )
     service.chosen["client_" + outward.by] += 1
     server.health.evidence.own = now
     server.sent[method if method in METHODS else b"OTHER"] += 1
     if method != b"ACK" and outward.by != "transaction":
         transaction = Transaction(outward.key, method, service, server, client, flow_in, False, data, call_id, now)
+        transaction.in_dialog = bool(tag(to_value))
         state.transactions.begin(transaction)
     at, received = (rport, flow_in[2]) if rport >= 0 else (via_end, b";rport" + flow_in[2])
     top = b"%b%b%b\r\n" % (service.via, outward.key, server.tag)

@@ -87,7 +87,7 @@ class Balancer:
 
     def _refused(self, packet: Packet, now: float) -> None:
         if packet.source == PROBER:
-            self.prober.refused(packet.data, now)
+            self.prober.refused(packet.destination, now)
         elif packet.source == VIP:
             self.table.forwarder.refused(flow_of(0, pack_address(*packet.destination)), now)
 

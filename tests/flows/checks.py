@@ -31,7 +31,7 @@ def _choice_is_stable(pool: Pool) -> None:
     ways: dict[Key, list[tuple[Address, str]]] = defaultdict(list)
     for packet, message in _from_us(pool, to_servers=True):
         vias = message.all("Via")
-        if message.method and len(vias) > 1:
+        if not message.status and len(vias) > 1:
             way = (packet.destination, message.branch)
             held = ways[_client_key(message)]
             if way not in held:
@@ -54,7 +54,12 @@ def _no_answer_of_a_given_up_try(pool: Pool) -> None:
         tag = (message.call_id, parameter(message.get("To"), "tag"))
         if message.status and packet.source in SERVERS:
             speakers[tag] = packet.source
-        elif message.method and packet.source == VIP and packet.destination in SERVERS and len(message.all("Via")) > 1:
+        elif (
+            not message.status
+            and packet.source == VIP
+            and packet.destination in SERVERS
+            and len(message.all("Via")) > 1
+        ):
             current[_client_key(message)] = packet.destination
         elif message.status and packet.source == VIP and tag[1] and packet.destination not in SERVERS:
             asked = current.get(_client_key(message, at=0))

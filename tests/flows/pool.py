@@ -10,8 +10,8 @@ from sipbalancer.demo.call import Call
 from sipbalancer.demo.lab import Lab
 from sipbalancer.demo.message import Address, Datagram
 from sipbalancer.demo.phone import Phone
-from sipbalancer.demo.server import EmbeddedServer
 from tests.flows.balancer import VIP, Balancer, config_of
+from tests.flows.server import LabServer
 
 USERS = {str(number): f"secret{number}" for number in range(1001, 1061)}
 SERVERS: list[Address] = [("10.0.0.11", 5060), ("10.0.0.12", 5060), ("10.0.0.13", 5060)]
@@ -30,7 +30,7 @@ class Pool:
         self.lab = Lab()
         self.words = words
         self.options = options or {}
-        self.servers: dict[str, EmbeddedServer] = {}
+        self.servers: dict[str, LabServer] = {}
         self.phones: list[Phone] = []
         self.known: set[Address] = set(SERVERS)
         """Where the balancer may send to."""
@@ -44,8 +44,8 @@ class Pool:
     def now(self) -> float:
         return self.lab.now
 
-    def server(self, address: Address, **options: object) -> EmbeddedServer:
-        server = EmbeddedServer(address, USERS, f"realm{address[0]}", Random(address[0]), **options)  # type: ignore[arg-type]
+    def server(self, address: Address, **options: object) -> LabServer:
+        server = LabServer(address, USERS, f"realm{address[0]}", Random(address[0]), **options)
         self.lab.add(address, server)
         return server
 
@@ -93,11 +93,11 @@ class Pool:
         self.send(phone, phone.hang_up(self.now))
         self.run(wait)
 
-    def kill(self, server: EmbeddedServer) -> None:
+    def kill(self, server: LabServer) -> None:
         """kill -9: its port refuses."""
         self.lab.remove(server.address)
 
-    def revive(self, server: EmbeddedServer) -> EmbeddedServer:
+    def revive(self, server: LabServer) -> LabServer:
         """The same address, started anew: its calls are gone, its contacts (a database) are not."""
         again = self.server(server.address, **{**self.options, "contacts": server.contacts})
         self.servers[key_of(server)] = again
@@ -115,11 +115,11 @@ class Pool:
 
     # What is to be seen.
 
-    def home(self, user: str) -> EmbeddedServer:
+    def home(self, user: str) -> LabServer:
         """The server the balancer holds this AoR at."""
         return self.servers[self.balancer.table.where(user, self.now)[0].server]
 
-    def verdict(self, server: EmbeddedServer) -> str:
+    def verdict(self, server: LabServer) -> str:
         rows = self.balancer.table.snapshot(self.now).services[0].servers
         return next(str(row.verdict) for row in rows if row.key == key_of(server))
 
@@ -128,5 +128,5 @@ class Pool:
         return [(each.server, str(each.new)) for each in self.balancer.transitions]
 
 
-def key_of(server: EmbeddedServer) -> str:
+def key_of(server: LabServer) -> str:
     return f"{server.address[0]}:{server.address[1]}"
