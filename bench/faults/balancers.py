@@ -133,7 +133,7 @@ class Ours(Balancer):
 class Kamailio(Balancer):
     name = "kamailio"
     outbound_proxy = False  # its Path alone shows the way; two Routes of its own would be loose-routed in a circle
-    LINE = re.compile(r"DST-(?P<verdict>DOWN|UP) sip:(?P<server>[\d.]+)")
+    LINE = re.compile(r"DST-(?P<verdict>DOWN|UP) .*?(?P<server>10\.72\.0\.\d+)")
 
     def __init__(self, net: Net, folder: Path, words: tuple[str, ...] = ()) -> None:
         super().__init__(net, folder, words)
