@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -69,6 +70,9 @@ class Frozen(BaseModel):
 
     def __hash__(self) -> int:
         return hash(self._values())
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return self
 
     def _values(self) -> tuple[object, ...]:
         return tuple(value for name, value in self.__dict__.items() if name != "lines")

@@ -1,0 +1,48 @@
+"""A copy that costs little and leaks nothing."""
+
+from __future__ import annotations
+
+from sipbalancer.director.pins import PinKind, PinTable
+from sipbalancer.director.shadow import Overlay, ShadowPins, shadow_of
+from tests.flows.pool import Pool
+
+
+def test_the_shadow_of_a_full_table_is_made_at_once() -> None:
+    """It does not copy pins: what it holds is small whatever the table's size."""
+    pool = Pool()
+    state = pool.balancer.table.state
+    for number in range(5000):
+        state.recent_calls.put(number, 0, pool.lab.now)
+    shadow = shadow_of(state, pool.lab.now)
+    assert sum(len(list(dict.keys(shard.young))) for shard in shadow.recent_calls._shards) == 0
+    assert shadow.recent_calls.get(77, pool.lab.now) == 0
+    assert isinstance(shadow.pins, PinTable) and shadow.pins is not state.pins
+    assert shadow.services[0].servers[0] is shadow.servers[0] is not state.servers[0]
+
+
+def test_an_overlay_is_a_dict_that_leaves_the_one_below_alone() -> None:
+    under = {"a": [1], "b": [2], "c": [3]}
+    over: Overlay[str, list[int]] = Overlay(under, {})
+    over["a"].append(9)
+    over["d"] = [4]
+    del over["b"]
+    assert over.pop("x", None) is None and over.get("b") is None and "b" not in over
+    assert (len(over), sorted(over), over.setdefault("c", [0])) == (3, ["a", "c", "d"], [3])
+    assert under == {"a": [1], "b": [2], "c": [3]}
+    assert sorted(over.changes()) == [("a", [1], [1, 9]), ("b", [2], None), ("d", None, [4])]
+
+
+def test_expired_pins_are_not_even_freed() -> None:
+    memory = bytearray(PinTable.size_for(100))
+    pins = PinTable(memory, b"12345678", 0.0)
+    number = pins.server_id("x/10.0.0.1:5060")
+    pins.put(7, number, PinKind.CALL, 50.0)
+    pins.put(8, number, PinKind.CALL, 500.0)
+    before = bytes(memory)
+    shadow = ShadowPins(pins)
+    assert (shadow.get(7, 100.0), shadow.get(8, 100.0), shadow.life(8, 100.0)) == (-1, number, 400.0)
+    assert shadow.put(7, number, PinKind.ENDED, 132.0) and shadow.get(7, 100.0) == number
+    assert shadow.drop(8) and shadow.get(8, 100.0) == -1 and not shadow.drop(8)
+    new = shadow.server_id("x/10.0.0.9:5060")
+    assert (shadow.server_id("x/10.0.0.1:5060"), shadow.server_name(new)) == (number, "x/10.0.0.9:5060")
+    assert shadow.count(PinKind.CALL, new) == 0 and bytes(memory) == before
