@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sipbalancer import __version__
-from sipbalancer.cli import ask, commands, main, status
+from sipbalancer.cli import ask, commands, explain, main, status
 from sipbalancer.errors import AdminError, EnvironmentFault
 
 GOOD = "virtual = 127.0.0.10:5060\n\treal = 127.0.0.1:5070 masq\n"
@@ -38,6 +38,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[dict[str, Any]
 
     monkeypatch.setattr(ask, "ask", fake)
     monkeypatch.setattr(status, "ask", fake)
+    monkeypatch.setattr(explain, "ask", fake)
     return asked
 
 
@@ -101,9 +102,54 @@ def test_a_missing_file_is_one_line_and_2(capsys: pytest.CaptureFixture[str], tm
     assert (code, err) == (2, [f"sipbalancer: {tmp_path}/missing.cf: cannot be read: no such file or directory"])
 
 
-def test_explain_says_that_it_is_to_come(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = called(capsys, "explain", "--from", "192.0.2.1")
-    assert code == 2 and len(err) == 1 and "comes with later work" in err[0]
+def test_explain_asks_the_balancer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "one.sip"
+    path.write_bytes(b"X")
+    asked = answers(monkeypatch, {"notes": [], "outcome": "x"})
+    code, out, _ = called(capsys, "explain", "--json", "--admin", "/x", "--from", "192.0.2.1:9", str(path))
+    assert (code, json.loads(out)) == (0, {"notes": [], "outcome": "x"})
+    assert asked == [{"path": "/x", "command": "explain", "datagram": "WA==", "from": "192.0.2.1:9", "virtual": ""}]
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (("--from", "x", "INPUT", "--file", "CONFIG"), "from: x: write an address and a port"),
+        (("--virtual", "192.0.2.9", "INPUT", "--file", "CONFIG"), "virtual: 192.0.2.9 is none of 127.0.0.10:5060"),
+        (("/nonexistent/x", "--file", "CONFIG"), "/nonexistent/x: cannot be read: no such file or directory"),
+        (("LARGE", "--file", "CONFIG"), "more than 65535 bytes"),
+        (("INPUT", "--file", "/nonexistent/y"), "/nonexistent/y: cannot be read"),
+        (("INPUT", "--file", "CONFIG", "--admin", "x"), "not allowed with"),
+    ],
+)
+def test_explain_refuses_in_one_line_with_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, argv: tuple[str, ...], complaint: str
+) -> None:
+    files = {"CONFIG": GOOD.encode(), "INPUT": b"OPTIONS sip:x SIP/2.0\n", "LARGE": b"x" * 65536}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    code, out, err = called(capsys, "explain", *(str(tmp_path / word) if word in files else word for word in argv))
+    assert (code, out, len(err)) == (2, "", 1) and complaint in err[0]
+
+
+def test_explain_of_the_file_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, path = tmp_path / "good.cf", tmp_path / "one.sip"
+    file.write_text(f'state = "{tmp_path}"\n' + GOOD)
+    path.write_text("hello\n")
+    code, out, _ = called(capsys, "explain", "--file", str(file), str(path))
+    assert code == 0
+    assert "! line ends: LF, taken as CRLF" in out and "malformed, the first line is no `METHOD URI" in out
+    answers(monkeypatch, EnvironmentFault("no balancer answers at /x: start one"))
+    code, out, _ = called(capsys, "explain", "--config", str(file), str(path))
+    assert code == 0 and [line.strip() for line in out.splitlines()[2:4]] == [
+        "! no balancer answers at /x",
+        "! no balancer was asked: this is the file alone, all servers taken for up, nothing pinned or registered",
+    ]
+    assert not (tmp_path / "secret").exists()
 
 
 def test_status_as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,13 @@ from typing import NamedTuple, NoReturn
 
 from sipbalancer import __version__
 from sipbalancer.config.model import Config
-from sipbalancer.errors import ConfigError, SipBalancerError
+from sipbalancer.errors import AdminError, ConfigError, SipBalancerError
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 Arguments = argparse.Namespace
+Exclusive = argparse._MutuallyExclusiveGroup
+"""What `add_mutually_exclusive_group` gives; argparse has no public name for it."""
 
 
 class Command(NamedTuple):
@@ -103,16 +105,34 @@ def _flag_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="the configuration, such as /etc/sipbalancer.cf")
 
 
-def _flags_admin(parser: argparse.ArgumentParser) -> None:
+def _flags_admin(parser: argparse.ArgumentParser) -> Exclusive:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--admin", type=Path, metavar="PATH", help=f"the admin socket (default {Config().admin})")
     where.add_argument("--config", type=Path, metavar="FILE", help="the running balancer's file, to find its socket")
+    return where
 
 
 def _flags_status(parser: argparse.ArgumentParser) -> None:
     _flags_admin(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
+
+
+def _flags_explain(parser: argparse.ArgumentParser) -> None:
+    where = _flags_admin(parser)
+    where.add_argument("--file", type=Path, metavar="FILE", help="ask no balancer: this file alone, all servers up")
+    parser.add_argument(
+        "datagram", nargs="?", default="-", metavar="DATAGRAM", help="a file with the SIP message; - or none: stdin"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        default="",
+        metavar="HOST:PORT",
+        help="where it came from (default: its top Via's address; for an answer the server its branch was made for)",
+    )
+    parser.add_argument("--virtual", default="", metavar="ADDR", help="which virtual address, when there are several")
+    parser.add_argument("--json", action="store_true", help="one JSON object on one line")
 
 
 def _flags_where(parser: argparse.ArgumentParser) -> None:
@@ -191,8 +211,23 @@ def _change(arguments: Arguments, command: str) -> int:
 
 
 def _explain(arguments: Arguments) -> int:
-    _complain("explain comes with later work: status and where show what is known now")
-    return BAD_USAGE
+    from sipbalancer.cli.explain import ask_config, ask_running, read_input, show
+    from sipbalancer.daemon.file import read_config
+
+    data, notes = read_input(arguments.datagram)
+    words = data, arguments.source, arguments.virtual
+    file = arguments.file or arguments.config
+    try:
+        if file is not None:
+            config = read_config(file).config
+            document = ask_config(config, *words, alone=arguments.file is not None)
+        else:
+            document = ask_running(_admin_path(arguments), *words)
+    except AdminError as error:
+        _complain(str(error))
+        return BAD_USAGE
+    show({**document, "notes": [*notes, *document["notes"]]}, arguments.json)
+    return DONE
 
 
 def _demo(arguments: Arguments) -> int:
@@ -216,6 +251,6 @@ COMMANDS = (
     Command("where", "which server an address of record is on, and its Contacts", _flags_where, _where),
     Command("drain", "give a server nothing new, so that it can be stopped", _flags_drain, _drain),
     Command("enable", "undo drain", _flags_server, _enable),
-    Command("explain", "what would happen to a datagram, and why", _flags_passed_on, _explain),
+    Command("explain", "what would happen to a datagram, and why", _flags_explain, _explain),
     Command("demo", "phones, servers and a balancer on this machine, for under a minute", _flags_passed_on, _demo),
 )

@@ -2,8 +2,8 @@
 
 `{"command": "drain", "server": "192.0.2.1:5060"}` is answered with `{"result": ...}` or `{"error": "why"}`. The
 file's permissions (0660) are its lock: who may open it may command. What the commands do is `commands.py`; here
-are the socket, the framing and the bounds that keep a slow or mad client from hurting: 64 KiB a line, 16 clients,
-ten seconds for each of their turns.
+are the socket, the framing and the bounds that keep a slow or mad client from hurting: 128 KiB a line (`explain`
+takes the largest datagram in base64), 16 clients, ten seconds for each of their turns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from sipbalancer.daemon.log import LOGGER
 from sipbalancer.errors import AdminError, EnvironmentFault
 
-LINE_BYTES = 64 * 1024
+LINE_BYTES = 128 * 1024
 CLIENTS_AT_MOST = 16
 TURN_SECONDS = 10.0
 PATH_BYTES = 107

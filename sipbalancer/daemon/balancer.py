@@ -14,10 +14,12 @@ from dataclasses import asdict
 from sipbalancer.config.diff import plan
 from sipbalancer.config.model import Config
 from sipbalancer.daemon.clock import Clock
+from sipbalancer.daemon.explained import explain_document
 from sipbalancer.daemon.leg import Leg, kernel_drops, open_leg
 from sipbalancer.daemon.log import say
 from sipbalancer.daemon.prober import HealthKey, Prober, ProbeTarget
 from sipbalancer.daemon.standby import LOOK_EVERY, Standby
+from sipbalancer.daemon.status import Document
 from sipbalancer.daemon.suspects import SuspectingCore
 from sipbalancer.daemon.udp import Edge
 from sipbalancer.daemon.web import split_address
@@ -188,6 +190,10 @@ class Balancer:
 
     def where(self, aor: str) -> tuple[WhereSnapshot, ...]:
         return self.table.where(aor, self._clock())
+
+    def explain(self, data: bytes, source: str, virtual: str) -> Document:
+        """AdminError for a source or service that cannot be."""
+        return explain_document(self.table, data, source, virtual, self._clock())
 
     def snapshot(self) -> Snapshot:
         """The table's, with what only the sockets know as the services' notes."""

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Protocol
 
 from sipbalancer.daemon.admin import Request
+from sipbalancer.daemon.explained import read_datagram
 from sipbalancer.daemon.status import Document, left_document, where_document
 from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
 from sipbalancer.director.verdict import Transition
@@ -31,6 +32,8 @@ class Commanded(Protocol):
 
     def named(self, server: str) -> tuple[str, ...]: ...
 
+    def explain(self, data: bytes, source: str, virtual: str) -> Document: ...
+
     async def reload(self) -> tuple[str, ...]: ...
 
 
@@ -45,6 +48,7 @@ class Commands:
             "drain": self._drain,
             "enable": self._enable,
             "left": self._left,
+            "explain": self._explain,
             "reload": self._reload,
         }
 
@@ -64,6 +68,10 @@ class Commands:
 
     async def _where(self, request: Request) -> object:
         return where_document(self._balancer.where(_text(request, "aor", "sip:100@pbx.example.com")))
+
+    async def _explain(self, request: Request) -> object:
+        data = read_datagram(_text(request, "datagram", "the base64 of its bytes") if request.get("datagram") else "")
+        return self._balancer.explain(data, _optional(request, "from"), _optional(request, "virtual"))
 
     async def _drain(self, request: Request) -> object:
         return self._changed(self._balancer.drain(_text(request, "server", "192.0.2.1:5060")))
@@ -101,4 +109,11 @@ def _text(request: Request, field: str, example: str) -> str:
     value = request.get(field)
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise AdminError(f"{field} is missing: give it as text, such as {example}")
+    return value.strip()
+
+
+def _optional(request: Request, field: str) -> str:
+    value = request.get(field, "")
+    if not isinstance(value, str) or not value.isprintable():
+        raise AdminError(f"{field} is no text")
     return value.strip()

@@ -265,6 +265,9 @@ class Daemon:
     def where(self, aor: str) -> tuple[WhereSnapshot, ...]:
         return self.balancer.where(aor)
 
+    def explain(self, data: bytes, source: str, virtual: str) -> Document:
+        return self.balancer.explain(data, source, virtual)
+
     def drain(self, server: str) -> tuple[Transition, ...]:
         return self.balancer.drain(server)
 

@@ -54,6 +54,9 @@ class FakeBalancer:
     def named(self, server: str) -> tuple[str, ...]:
         return (server,)
 
+    def explain(self, data: bytes, source: str, virtual: str) -> Document:
+        return {"explained": [data.decode(), source, virtual]}
+
     async def reload(self) -> tuple[str, ...]:
         if self.broken:
             raise ConfigError((Finding("f", 1, "a", "b"), Finding("f", 2, "c", "d")))
@@ -98,6 +101,27 @@ def test_left_is_what_a_drain_waits_for() -> None:
     }
 
 
+def test_explain_takes_base64() -> None:
+    assert obey(FakeBalancer(), command="explain", datagram="YWI=", **{"from": "192.0.2.1:5060"}) == {
+        "explained": ["ab", "192.0.2.1:5060", ""]
+    }
+    assert obey(FakeBalancer(), command="explain", datagram="", virtual="v") == {"explained": ["", "", "v"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ({"datagram": "*"}, "not base64"),
+        ({"datagram": 5}, "datagram is missing"),
+        ({"datagram": "QUFB" * 22000}, "66000 bytes; a datagram has 65535 at most"),
+        ({"datagram": "YWI=", "from": 5}, "from is no text"),
+    ],
+)
+def test_explain_refuses_what_is_no_datagram(words: dict[str, object], advice: str) -> None:
+    with pytest.raises(AdminError, match=advice):
+        asyncio.run(Commands(FakeBalancer()).obey({"command": "explain", **words}))
+
+
 def test_the_balancers_refusal_is_the_answer() -> None:
     with pytest.raises(AdminError, match="no server 192.0.2.9"):
         obey(FakeBalancer(), command="enable", server="192.0.2.9")
@@ -114,7 +138,7 @@ def test_reload_answers_the_difference_or_all_errors() -> None:
 @pytest.mark.parametrize(
     ("request_", "advice"),
     [
-        ({}, "use one of status, where, drain, enable, left, reload"),
+        ({}, "use one of status, where, drain, enable, left, explain, reload"),
         ({"command": "stauts"}, "did you mean status"),
         ({"command": ["status"]}, "unknown command"),
         ({"command": "drain"}, "server is missing: give it as text, such as 192.0.2.1:5060"),
