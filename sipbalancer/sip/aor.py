@@ -30,7 +30,7 @@ def read_aor(value: bytes, hosts: frozenset[bytes]) -> bytes:
         return _read_aor(value, hosts)
     user, host = match.groups()
     if len(user) + len(host) > LONGEST:
-        raise MalformedMessage("aor")
+        raise MalformedMessage("uri")
     host = host.lower()
     return user + b"@" if host in hosts else b"%b@%b" % (user, host)
 
@@ -43,7 +43,7 @@ def uri_aor(uri: bytes, hosts: frozenset[bytes]) -> bytes:
     """The same of a bare URI."""
     read = read_uri(uri)
     if len(read.user) + len(read.host) > LONGEST:
-        raise MalformedMessage("aor")
+        raise MalformedMessage("uri")
     if not read.user:
         return b""
     return read.user + b"@" if read.host in hosts else b"%b@%b" % (read.user, read.host)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sipbalancer.errors import MalformedMessage
-from sipbalancer.sip.headers import read_message
+from sipbalancer.sip.grammar import REQUEST_LINE
+from sipbalancer.sip.headers import Message, read_message
 from sipbalancer.sip.uri import addr_spec, parameter, parameters
 
 PHRASES = {
@@ -46,7 +47,10 @@ def follow_up(request: bytes, method: bytes, via: bytes, to_line: bytes = b"") -
     `via`: our Via line with the INVITE's branch; `to_line`: the To line of the answer, for the ACK.
     """
     message = read_message(request)
-    uri = message.start_line.split(b" ")[1]
+    line = REQUEST_LINE.match(message.start_line)
+    if line is None:
+        raise MalformedMessage("request line")
+    uri = line[2]
     lines = [b"%b %b SIP/2.0\r\n" % (method, uri), via, b"Max-Forwards: 70\r\n"]
     for header in message.headers:
         if header.name in (b"from", b"call-id"):
@@ -54,13 +58,16 @@ def follow_up(request: bytes, method: bytes, via: bytes, to_line: bytes = b"") -
         elif header.name == b"to":
             lines.append(to_line or request[header.line : header.next])
         elif header.name == b"cseq":
-            lines.append(b"CSeq: %b %b\r\n" % (message.value(header).split()[0], method))
+            lines.append(b"CSeq: %d %b\r\n" % (_number(message), method))
     return b"".join((*lines, b"Content-Length: 0\r\n\r\n"))
 
 
 def to_line_of(response: bytes) -> bytes:
-    """The To line of an answer, tag and all."""
-    message = read_message(response)
+    """The To line of an answer, tag and all; b"" when it cannot be read."""
+    try:
+        message = read_message(response)
+    except MalformedMessage:
+        return b""
     return next((response[header.line : header.next] for header in message.headers if header.name == b"to"), b"")
 
 
@@ -75,11 +82,18 @@ def end_dialog(answer: bytes, via_ack: bytes, via_bye: bytes) -> tuple[bytes, by
     if not target:
         raise MalformedMessage("contact")
     common = [answer[each.line : each.next] for each in message.headers if each.name in (b"from", b"to", b"call-id")]
-    number = int((message.first(b"cseq") or b"0").split()[0])
+    number = _number(message)
     tail = b"Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
     ack = b"ACK %b SIP/2.0\r\n%b%bCSeq: %d ACK\r\n%b" % (target, via_ack, b"".join(common), number, tail)
     bye = b"BYE %b SIP/2.0\r\n%b%bCSeq: %d BYE\r\n%b" % (target, via_bye, b"".join(common), number + 1, tail)
     return ack, bye
+
+
+def _number(message: Message) -> int:
+    number = (message.first(b"cseq") or b"").split(None, 1)[:1]
+    if not number or not number[0].isdigit() or len(number[0]) > 10:
+        raise MalformedMessage("cseq")
+    return int(number[0])
 
 
 def _with_tag(line: bytes, to_tag: bytes) -> bytes:
