@@ -22,7 +22,7 @@ from sipbalancer.sip.expires import lower_expires, spread
 from sipbalancer.sip.flow import Datagram, Flow, flow_of, pack_address
 from sipbalancer.sip.grammar import MAGIC_COOKIE, RETURN_ADDRESS
 from sipbalancer.sip.headers import read_message
-from sipbalancer.sip.scan import scan_response
+from sipbalancer.sip.scan import read_via, scan_response
 from sipbalancer.sip.uri import parameter, read_place
 
 _BRANCH = len(MAGIC_COOKIE)
@@ -166,9 +166,8 @@ def _cseq_method(data: bytes) -> bytes:
 
 def _read_return(service: VirtualService, via: bytes) -> Flow:
     """received and rport of any spelling, else sent-by (18.2.2); maddr is never followed."""
-    params = via[via.find(b";") :] if b";" in via else b""
-    place = via.split(b";", 1)[0].split(None, 1)
-    host, port = read_place(place[1] if len(place) > 1 else b"")
+    sent_by, params = read_via(via)
+    host, port = read_place(sent_by)
     received, rport = parameter(params, b"received"), parameter(params, b"rport")
     try:
         number = int(rport) if rport else port

@@ -64,14 +64,14 @@ RESPONSE_HEAD = re.compile(
 REQUEST_LINE = re.compile(rb"([A-Za-z0-9.!%*_+`'~-]+) ([^ \t\r\n]+) SIP/2\.0\Z")
 """7.1: exactly one space between the parts."""
 
-STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9]) ?([^\r\n]*)\Z")
+STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: [^\r\n]*)?\Z")
 
 VIA = re.compile(
-    rb"[ \t]*SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*(?P<transport>[A-Za-z0-9-]+)[ \t\r\n]+"
-    rb"(?P<sent_by>(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?:[ \t]*:[ \t]*[0-9]{1,5})?)[ \t]*(?P<params>;.*)?\Z",
+    rb"\s*SIP\s*/\s*2\.0\s*/\s*(?P<transport>[A-Za-z0-9-]+)\s+"
+    rb"(?P<sent_by>(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?:\s*:\s*[0-9]{1,5})?)\s*(?P<params>;.*)?\Z",
     re.DOTALL | re.IGNORECASE,
 )
-"""20.42, with the white space the grammar allows."""
+"""20.42, with the white space the grammar allows, folds included."""
 
 RETURN_ADDRESS = re.compile(rb";rport=([0-9]{1,5});received=([0-9A-Fa-f.:]+)")
 """What we write into a client's Via, and what common stacks echo in that order: one search finds the way back."""

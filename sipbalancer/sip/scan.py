@@ -174,7 +174,7 @@ def _read_request(data: bytes) -> RequestFacts:
     cleaned = _clean_via(data, via, stop)
     if cleaned is not data:
         return _read_request(cleaned)
-    sent_by, params = _read_via(data[via:stop])
+    sent_by, params = read_via(data[via:stop])
     cseq, cseq_method = _cseq(message)
     if cseq_method != line[1]:
         raise MalformedMessage("cseq")
@@ -214,7 +214,7 @@ def _read_response(data: bytes) -> ResponseFacts:
     if not vias:
         raise MalformedMessage("via")
     header, start, stop = vias[0]
-    sent_by, params = _read_via(data[start:stop])
+    sent_by, params = read_via(data[start:stop])
     following = vias[1] if len(vias) > 1 else (None, -1, -1)
     shared = following[0] is header
     return (
@@ -243,8 +243,8 @@ def _top_via(message: Message) -> tuple[int, int]:
     raise MalformedMessage("via")
 
 
-def _read_via(value: bytes) -> tuple[bytes, bytes]:
-    """(sent-by without white space, parameters)."""
+def read_via(value: bytes) -> tuple[bytes, bytes]:
+    """(sent-by without white space, parameters) of one Via. MalformedMessage("via") when it is none."""
     match = VIA.match(value)
     if match is None:
         raise MalformedMessage("via")

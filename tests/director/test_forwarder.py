@@ -263,7 +263,9 @@ def test_the_same_server_gives_the_same_branch_without_memory() -> None:
 # 4. Routing a response needs no memory.
 
 
-@pytest.mark.parametrize("via", [f"{PHONE};rport", PHONE, "10.1.0.1:6000", "pc.local", "[2001:db8::9]:5060;rport"])
+@pytest.mark.parametrize(
+    "via", [f"{PHONE};rport", PHONE, "10.1.0.1:6000", "10.1.0.1 : 6000 ", "pc.local", "[2001:db8::9]:5060;rport"]
+)
 @pytest.mark.parametrize("nat", ["auto", "force", "no"])
 def test_a_balancer_that_never_saw_the_request_sends_the_answer_the_same_way(via: str, nat: str) -> None:
     stage = Stage(service_of(nat=nat))

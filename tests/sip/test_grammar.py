@@ -62,6 +62,7 @@ def test_what_is_no_request_line(line: bytes) -> None:
         (b"SIP/2.0 200", b"200"),
         (b"SIP/2.0 699 \xc3\xa4", b"699"),
         (b"SIP/2.0 700 x", None),
+        (b"SIP/2.0 2000 x", None),
         (b"SIP/2.0 099 x", None),
         (b"SIP/2.0  200 OK", None),
         (b"SIP/3.0 200 OK", None),
