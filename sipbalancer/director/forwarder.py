@@ -30,6 +30,7 @@ from sipbalancer.director.answers import (
     refuse,
     say_again,
     takes_work,
+    way_back,
 )
 from sipbalancer.director.from_client import Decision, decide, read_own_routes
 from sipbalancer.director.from_server import Outward, decide_outward
@@ -39,7 +40,7 @@ from sipbalancer.director.retries import Retries
 from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.to_client import commit_outward
-from sipbalancer.director.to_server import commit
+from sipbalancer.director.to_server import commit, remember
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.flow import Datagram, Flow
 from sipbalancer.sip.scan import RequestFacts, scan_request
@@ -47,6 +48,7 @@ from sipbalancer.sip.scan import RequestFacts, scan_request
 _DUE_TRANSACTIONS = 4096
 _DUE_PINS = 4096
 _DUE_BINDINGS = 256
+_OF_INVITE = (b"INVITE", b"ACK", b"CANCEL")
 """What one call of `due` looks at: under a millisecond each, and more than a full load makes in 50 ms."""
 
 
@@ -170,7 +172,13 @@ class Forwarder:
                 return None
             if method == b"CANCEL" and transaction.method == b"INVITE" and self.retries.cancelled(transaction, now):
                 return answer_to(self.state, service, facts, flow_in, 200, b"", now, proven=True)
-        return commit(self.state, service, decision, facts, flow_in, now)[0]
+        out = commit(self.state, service, decision, facts, flow_in, now)[0]
+        if (
+            transaction is None and facts[1] not in _OF_INVITE
+        ):  # its final was lost behind us: the next may be before us
+            back = way_back(service, facts, flow_in)[0]
+            self.retries.watch(remember(self.state, service, decision, facts, flow_in, back, now), out[0], now)
+        return out
 
     def _to_client(
         self, service: VirtualService, outward: Outward, facts: RequestFacts, flow_in: Flow, now: float
