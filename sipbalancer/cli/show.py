@@ -5,15 +5,21 @@ Reason phrases and Contacts come from the network: `plain` takes what a terminal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 WIDTH_OF_A_PIPE = 160
 """Columns where no terminal says how many: nothing is cut in a file or a pipe."""
+
+NARROW = 120
+"""Columns below which a table with reasons in it cannot be read."""
 
 COLOURS = {"up": "green", "starting": "yellow", "draining": "cyan", "overloaded": "magenta", "down": "bold red"}
 
@@ -46,13 +52,42 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def clock(at: float, now: float) -> str:
+    """A moment as the log writes it (UTC): `14:02:11Z`, with the date when that was not in the last 20 hours."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment:%H:%M:%SZ}" if now - at < 72000 else f"{moment:%Y-%m-%d %H:%MZ}"
+
+
+class _Fitted:
+    """Drawn for the width there is when it is drawn: a watched terminal may be resized."""
+
+    def __init__(self, wide: Callable[[], RenderableType], narrow: Callable[[], RenderableType]) -> None:
+        self._wide = wide
+        self._narrow = narrow
+
+    def __rich_console__(self, made: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._narrow() if options.max_width < NARROW else self._wide()
+
+
 def status_view(document: Document) -> RenderableType:
-    """Notes first and loudly, then a table per service."""
-    notes = [*document["notes"], *(note for service in document["services"] for note in service["notes"])]
+    """Notes first and loudly, then a table per service; on a narrow terminal the reasons stand below the table."""
+    services, now = document["services"], float(document["now"])
+    notes = [*document["notes"], *(note for service in services for note in service["notes"])]
     shown: list[RenderableType] = [Text(f"! {plain(note)}", style="bold yellow") for note in notes]
-    shown += [_service(service, float(document["now"])) for service in document["services"]]
+    shown += [Text(f"! {each}", style="bold red") for each in map(_nobody, services) if each]
+    shown += [_Fitted(partial(_service, each, now), partial(_narrow_service, each, now)) for each in services]
     shown.append(_footer(document))
     return Group(*shown)
+
+
+def _nobody(service: Document) -> str:
+    """Said on top when no server of the service is up."""
+    pool = [server for server in service["servers"] if not server["fallback"]]
+    if any(server["verdict"] == "up" for server in pool):
+        return ""
+    saved = any(server["fallback"] and server["verdict"] != "down" for server in service["servers"])
+    what = "the fallback server gets what is new" if saved else "whatever is new is in danger"
+    return f"{plain(service['virtual'])}: none of {_count(len(pool), 'server')} is up: {what}"
 
 
 def _footer(document: Document) -> Text:
@@ -65,25 +100,49 @@ def _footer(document: Document) -> Text:
 
 
 def _service(service: Document, now: float) -> Table:
-    pins = ", ".join(f"{plain(kind)} {count}" for kind, count in service["pins"].items() if count)
-    standby = "STANDBY  " if service.get("state") == "standby" else ""
-    title = f"{plain(service['virtual'])}  {standby}{plain(service['scheduler'])}  pins: {pins or 'none'}"
-    table = Table(title=title, title_justify="left", title_style="bold", expand=False)
+    table = Table(title=_title(service), title_justify="left", title_style="bold", expand=False)
     table.add_column("server", overflow="fold", min_width=15)
     table.add_column("verdict", no_wrap=True, min_width=8)
     table.add_column("reason", overflow="fold", min_width=8)
     for heading in ("since", "latency", "weight", "calls", "registered", "requests/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for server in service["servers"]:
-        table.add_row(*_row(server, now))
+        name, verdict, since, *numbers = _row(server, now)
+        since = Text(f"{clock(float(server['since']), now)} {since.plain}")
+        table.add_row(name, verdict, _reason(server, now), since, *numbers)
     return table
+
+
+def _narrow_service(service: Document, now: float) -> RenderableType:
+    """Fits 80 columns: no frame, short headings, and a line for each server that has something to say."""
+    table = Table(title=_title(service), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    table.add_column("server", overflow="fold", min_width=15, header_style="dim")
+    table.add_column("verdict", no_wrap=True, min_width=8, header_style="dim")
+    for heading in ("since", "latency", "weight", "calls", "regs", "req/s"):
+        table.add_column(heading, justify="right", no_wrap=True, header_style="dim")
+    for server in service["servers"]:
+        table.add_row(*_row(server, now))
+    said = [_said(server, now) for server in service["servers"] if server["verdict"] != "up" or server.get("drain")]
+    return Group(table, *said)
+
+
+def _said(server: Document, now: float) -> RenderableType:
+    verdict = str(server["verdict"])
+    text = Text.assemble(plain(server["name"]), " ", (plain(verdict), COLOURS.get(verdict, "")))
+    text.append(f" since {clock(float(server['since']), now)}: ").append_text(_reason(server, now))
+    return Padding(text, (0, 0, 0, 2))
+
+
+def _title(service: Document) -> str:
+    pins = ", ".join(f"{plain(kind)} {count}" for kind, count in service["pins"].items() if count)
+    standby = "STANDBY  " if service.get("state") == "standby" else ""
+    return f"{plain(service['virtual'])}  {standby}{plain(service['scheduler'])}  pins: {pins or 'none'}"
 
 
 def _row(server: Document, now: float) -> Iterable[Text]:
     verdict = str(server["verdict"])
     yield _name(server)
     yield Text(plain(verdict), style=COLOURS.get(verdict, ""))
-    yield _reason(server, now)
     yield Text(span(now - float(server["since"])))
     yield Text(f"{float(server['latency']) * 1000:.1f} ms" if server["latency"] else "-")
     for field in ("weight", "calls", "registrations"):
@@ -104,6 +163,8 @@ def _name(server: Document) -> Text:
 def _reason(server: Document, now: float) -> Text:
     """The reason; for a server that is being emptied what is left, or that it is safe to stop."""
     text = Text(plain(server["reason"]))
+    if server.get("full"):
+        text.stylize("yellow")
     drain = server.get("drain")
     if drain:
         safe = bool(drain["safe"])
@@ -138,16 +199,35 @@ def where_view(aor: str, entries: Sequence[Document]) -> RenderableType:
     """One table; a line that says so when nobody knows the AoR."""
     if not entries:
         return Text(f"{plain(aor)}: no registration is known")
+    return _Fitted(partial(_where_table, aor, entries), partial(_where_lines, aor, entries))
+
+
+def _where_table(aor: str, entries: Sequence[Document]) -> Table:
     table = Table("virtual", "server", "Contact", "client", "expires in", title=plain(aor), title_justify="left")
     for entry in entries:
-        # A pin without Contact: the server keeps the Path, or the balancer lost its state.
-        contacts = entry["contacts"] or [{"uri": "-", "client": "-", "expires": entry["expires"]}]
-        for contact in contacts:
+        for contact in _contacts(entry):
             table.add_row(
                 *(Text(plain(cell)) for cell in (entry["virtual"], entry["server"], contact["uri"], contact["client"])),
                 Text(span(float(contact["expires"]))),
             )
     return table
+
+
+def _where_lines(aor: str, entries: Sequence[Document]) -> RenderableType:
+    lines: list[RenderableType] = [Text(plain(aor), style="bold")]
+    for entry in entries:
+        lines.append(Text(f"  at {plain(entry['virtual'])}: server {plain(entry['server']) or 'not known'}"))
+        for contact in _contacts(entry):
+            told = (
+                f"{plain(contact['uri'])} from {plain(contact['client'])}, expires in {span(float(contact['expires']))}"
+            )
+            lines.append(Padding(Text(told, overflow="fold"), (0, 0, 0, 4)))
+    return Group(*lines)
+
+
+def _contacts(entry: Document) -> Sequence[Document]:
+    """A pin without Contact: the server keeps the Path, or the balancer lost its state."""
+    return entry["contacts"] or [{"uri": "-", "client": "-", "expires": entry["expires"]}]
 
 
 def change_text(result: Document) -> str:

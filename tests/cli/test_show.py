@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sipbalancer.cli.show import change_text, left_text, plain, span, status_view, where_view
+from sipbalancer.cli.show import change_text, clock, left_text, plain, span, status_view, where_view
 
 SERVER: dict[str, Any] = {
     "name": "ast1 (192.0.2.1:5060)",
@@ -41,8 +41,8 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-def shown(view: Any) -> str:
-    console = Console(width=160, no_color=True, record=True, file=StringIO(), highlight=False)
+def shown(view: Any, width: int = 160) -> str:
+    console = Console(width=width, no_color=True, record=True, file=StringIO(), highlight=False)
     console.print(view)
     return console.export_text()
 
@@ -54,7 +54,7 @@ def test_a_row_has_all_that_is_asked_at_three_in_the_morning() -> None:
         "ast1 (192.0.2.1:5060) drained",
         "draining",
         "503 Service Unavailable",
-        "1m 0s",
+        "00:15:40Z 1m 0s",
         "12.3 ms",
         "2",
         "3",
@@ -174,3 +174,47 @@ def test_status_says_what_is_left_on_a_draining_server() -> None:
         service = {**DOCUMENT["services"][0], "servers": [{**SERVER, "transactions": 0, "drain": added}]}
         words = " ".join(shown(status_view({**DOCUMENT, "services": [service]})).replace("│", " ").split())
         assert all(word in words for word in text.split()), words
+
+
+def test_eighty_columns_hold_every_number_and_the_reasons_stand_below() -> None:
+    down = {**SERVER, "name": "203.0.113.199:15060", "server": "203.0.113.199:15060", "verdict": "down"}
+    down = {**down, "reason": "20 probes and 41 requests unanswered in 1.4 s", "drained": False}
+    fine = {**SERVER, "verdict": "up", "reason": "200 OK", "drained": False}
+    text = shown(status_view({**DOCUMENT, "services": [{**DOCUMENT["services"][0], "servers": [fine, down]}]}), 80)
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert max(map(len, lines)) <= 80
+    heading = next(line.split() for line in lines if line.startswith("server"))
+    assert heading == ["server", "verdict", "since", "latency", "weight", "calls", "regs", "req/s"]
+    row = next(line.split() for line in lines if line.startswith("203.0.113.199:15060"))
+    assert row == ["203.0.113.199:15060", "down", "1m", "0s", "12.3", "ms", "2", "3", "41", "12.3"]
+    said = " ".join(text[text.index("  203.0.113.199:15060 down since") :].split())
+    assert said.startswith(
+        "203.0.113.199:15060 down since 00:15:40Z: 20 probes and 41 requests unanswered in 1.4 s sipbalancer 1.2.3"
+    )
+    assert "200 OK" not in text
+
+
+def test_a_moment_is_written_as_in_the_log() -> None:
+    assert clock(940.0, 1000.0) == "00:15:40Z"
+    assert clock(0.0, 72000.0) == "1970-01-01 00:00Z"
+
+
+def test_a_pool_with_nobody_up_is_said_on_top() -> None:
+    service = DOCUMENT["services"][0]
+    assert "! 192.0.2.10:5060: none of 1 server is up: whatever is new is in danger" in shown(status_view(DOCUMENT))
+    fallback = {**SERVER, "fallback": True, "verdict": "up"}
+    text = shown(status_view({**DOCUMENT, "services": [{**service, "servers": [SERVER, fallback]}]}))
+    assert "none of 1 server is up: the fallback server gets what is new" in text
+    up = {**SERVER, "verdict": "up"}
+    assert "is up" not in shown(status_view({**DOCUMENT, "services": [{**service, "servers": [SERVER, up]}]}))
+
+
+def test_where_on_a_narrow_terminal() -> None:
+    contacts = [{"uri": "sip:100@198.51.100.7:5062;ob", "client": "198.51.100.7:5062", "expires": 61.0}]
+    entry = {"virtual": "192.0.2.10:5060", "server": "192.0.2.1:5060", "expires": 300.0, "contacts": contacts}
+    lines = [line.rstrip() for line in shown(where_view("100@pbx", [entry]), 80).splitlines()]
+    assert lines == [
+        "100@pbx",
+        "  at 192.0.2.10:5060: server 192.0.2.1:5060",
+        "    sip:100@198.51.100.7:5062;ob from 198.51.100.7:5062, expires in 1m 1s",
+    ]
