@@ -35,7 +35,7 @@ class Burst:
         `receive` narrows what is a good answer; not `judged` (checktype connect): any final answer is good.
         """
         self._wait = wait
-        self._timeout = timeout
+        self._timeout = self._limit = timeout
         self._receive = receive
         self._judged = judged
         self._sent: dict[str, tuple[ProbeIdentity, float]] = {}  # by branch
@@ -109,5 +109,5 @@ class Burst:
 
     def _silence(self, now: float) -> str:
         if self.probes == 1:
-            return self._note or f"no answer within {now - self._begun:.2g} s"
+            return self._note or f"no answer within {self._limit:g} s"
         return f"{self.probes} probes unanswered in {now - self._begun:.1f} s"

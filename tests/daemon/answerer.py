@@ -61,7 +61,7 @@ class Answerer(asyncio.DatagramProtocol):
         self._transport.close()
 
 
-async def serve(reply: Reply = lambda data, _: [answer(data)], host: str = "127.0.0.1") -> Answerer:
+async def serve(reply: Reply = lambda data, _: [answer(data)], host: str = "127.0.0.1", port: int = 0) -> Answerer:
     loop = asyncio.get_running_loop()
-    _, protocol = await loop.create_datagram_endpoint(lambda: Answerer(reply), local_addr=(host, 0))
+    _, protocol = await loop.create_datagram_endpoint(lambda: Answerer(reply), local_addr=(host, port))
     return protocol
