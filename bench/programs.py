@@ -73,7 +73,7 @@ def _nginx(folder: Path) -> list[str]:
 
 def _sipbalancer(folder: Path) -> list[str]:
     config = folder / "sipbalancer.cf"
-    config.write_text((HERE / "sipbalancer.cf").read_text().replace('"./', f'"{folder}/'))
+    config.write_text((HERE / "sipbalancer.cf").read_text().replace("/FOLDER", str(folder)))
     return [sys.executable, "-m", "sipbalancer", "run", str(config)]
 
 

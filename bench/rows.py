@@ -1,10 +1,12 @@
-"""A row: one measurement of one program, as kept in bench/results/*.tsv, and when it may not be used.
+"""A row: one measurement of one program, as kept in bench/results/speed-*.tsv, and when it may not be used.
 
 Nothing is measured here and nothing rendered.
 """
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -82,6 +84,11 @@ class Row:
 NAMES = tuple(field.name for field in fields(Row))
 _READ = {"int": int, "float": float, "str": str}
 _TYPES = tuple(_READ[str(field.type)] for field in fields(Row))
+
+
+def python_build() -> str:
+    """Version and home of this Python: one built without profile-guided optimisation is a quarter slower."""
+    return f"{platform.python_version()} of {sys.base_prefix}"
 
 
 def why_void(loop: str, in_flight: int, busy: float, idle: float, messages: int, wrong: int) -> str:

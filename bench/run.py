@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
     measured = bench.measure([each for each in programs if each.name not in problems])
     if not measured:
         return 1
-    path = rows.RESULTS / f"{measured[0].time.replace(':', '')}-{measured[0].commit.rstrip('+')}.tsv"
+    path = rows.RESULTS / f"speed-{measured[0].time.replace(':', '')}-{measured[0].commit.rstrip('+')}.tsv"
     rows.write(path, measured)
     say(f"rows kept in {path.relative_to(CHECKOUT)}")
     sys.stdout.write(render(measured))
@@ -144,7 +144,7 @@ def _host() -> Host:
     cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
     began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     commit = (git("rev-parse", "--short", "HEAD") or "?") + changed
-    return Host(began, commit, platform.python_version(), f"{cpu}, {os.cpu_count()} CPUs", platform.release())
+    return Host(began, commit, rows.python_build(), f"{cpu}, {os.cpu_count()} CPUs", platform.release())
 
 
 def _lines(path: str) -> list[str]:

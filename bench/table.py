@@ -116,7 +116,7 @@ def _spread(rows: Sequence[Row], value: Callable[[Row], float], form: str) -> st
 
 def main(arguments: list[str]) -> int:
     """Print; exit status 1 when there is nothing to print from."""
-    paths = [Path(text) for text in arguments] or sorted(RESULTS.glob("*.tsv"))[-1:]
+    paths = [Path(text) for text in arguments] or sorted(RESULTS.glob("speed-*.tsv"))[-1:]
     if not paths:
         sys.stderr.write("bench: no rows in bench/results: run `make bench` first\n")
         return 1
