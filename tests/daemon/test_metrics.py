@@ -93,6 +93,7 @@ def test_every_name_of_the_interface_with_its_labels() -> None:
         ("sipbalancer_chosen_total", VIRTUAL, "binding"): 60,
         ("sipbalancer_dropped_total", VIRTUAL, "malformed"): 2,
         ("sipbalancer_pins", VIRTUAL, "call"): 3,
+        ("sipbalancer_standby", VIRTUAL): 0,
         ("sipbalancer_calls", VIRTUAL, ONE): 3,
         ("sipbalancer_registrations", VIRTUAL, ONE): 40,
         ("sipbalancer_transactions", VIRTUAL, ONE): 1,

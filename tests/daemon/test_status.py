@@ -43,6 +43,7 @@ def test_the_document_has_all_that_status_shows() -> None:
             {
                 "virtual": VIRTUAL,
                 "scheduler": "wrr",
+                "state": "active",
                 "notes": ["not here"],
                 "chosen": {"call": 1},
                 "dropped": {"malformed": 2},
