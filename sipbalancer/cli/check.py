@@ -10,6 +10,7 @@ from sipbalancer.config.model import Config
 from sipbalancer.config.report import report
 from sipbalancer.daemon.file import read_config
 from sipbalancer.daemon.local_address import is_local
+from sipbalancer.daemon.mail import SENDMAIL, can_send
 
 
 def check(path: Path) -> str:
@@ -28,3 +29,5 @@ def _of_this_host(config: Config) -> Iterator[str]:
                 f"WARNING: virtual {service.key}: {service.host} IS NOT ON THIS HOST. run binds it all the same"
                 " (IP_FREEBIND), but nothing arrives until it is added to an interface"
             )
+    if any(service.emailalert and not can_send(service.smtp) for service in config.virtual):
+        yield f"WARNING: emailalert: no mail can be sent: write smtp = HOST (there is no {SENDMAIL})"

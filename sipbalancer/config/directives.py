@@ -31,8 +31,6 @@ class Standing(Enum):
     """What a word does here."""
 
     WORKS = "works"
-    LATER = "later"
-    """Accepted; its behaviour comes with later work."""
     NOTHING = "nothing"
     """Accepted so that ldirectord's file runs unchanged; there is nothing here for it to do."""
 
@@ -45,7 +43,7 @@ class Directive(NamedTuple):
     read: Reader
     standing: Standing = Standing.WORKS
     meaning: str = ""
-    """For LATER and NOTHING: what an operator has to know."""
+    """For NOTHING: what an operator has to know."""
 
 
 _SCHEDULERS_ELSEWHERE: Mapping[str, Scheduler] = MappingProxyType(
@@ -118,17 +116,11 @@ def _max_expires(cell: Cell) -> int | None:
     return None
 
 
-_LATER = "accepted; takes effect with later work"
-_MAIL = "accepted; no mail is sent yet (later work)"
 _NOT_SIP = "is for checks of other services; a SIP check has no use for it"
 
 
 def _works(owner: Owner, **readers: Reader) -> list[Directive]:
     return [Directive(word, owner, read) for word, read in readers.items()]
-
-
-def _later(owner: Owner, meaning: str, **readers: Reader) -> list[Directive]:
-    return [Directive(word, owner, read, Standing.LATER, meaning) for word, read in readers.items()]
 
 
 def _nothing(owner: Owner, meaning: str, **readers: Reader) -> list[Directive]:
@@ -159,9 +151,14 @@ _BOTH = [
         rebalance=values.yes_no,
         slowstart=values.own_seconds,
     ),
-    *_later(Owner.SERVICE, "accepted; the command is not run yet (later work)", fallbackcommand=values.text),
-    *_later(Owner.SERVICE, _MAIL, emailalert=values.text, emailalertfreq=values.count(0),
-            emailalertstatus=values.mail_states, smtp=values.text),
+    *_works(
+        Owner.SERVICE,
+        fallbackcommand=values.text,
+        emailalert=values.text,
+        emailalertfreq=values.count(0),
+        emailalertstatus=values.mail_states,
+        smtp=values.first_word,
+    ),
     *_nothing(Owner.SERVICE, "nothing is left in the kernel at exit, with yes or no: packets are proxied",
               cleanstop=values.yes_no),
 ]  # fmt: skip
@@ -177,11 +174,13 @@ _GLOBAL = [
         registrations=values.own_count(1, 50_000_000),
         calls=values.own_count(1, 50_000_000),
     ),
-    *_later(Owner.CONFIG, "accepted; the command is not run yet (later work)", callback=values.text),
-    *_later(Owner.CONFIG, "accepted; files in it do nothing yet (later work): drain a server with weight 0 or"
-            " `sipbalancer drain`", maintenancedir=values.text),
-    *_later(Owner.CONFIG, _LATER, readdquiescent=values.yes_no),
-    *_later(Owner.CONFIG, _MAIL, emailalertfrom=values.free_text),
+    *_works(
+        Owner.CONFIG,
+        callback=values.text,
+        maintenancedir=values.text,
+        readdquiescent=values.yes_no,
+        emailalertfrom=values.free_text,
+    ),
     *_nothing(Owner.CONFIG, "all services are checked at once by one process, with yes or no", fork=values.yes_no),
     *_nothing(Owner.CONFIG, "`sipbalancer run` always stays in the foreground; let systemd supervise it",
               supervised=values.yes_no),
@@ -209,7 +208,7 @@ _SECTION = [
         login=_login,
         receive=values.regular_expression,
     ),
-    *_later(Owner.SERVICE, "accepted; no such file is written yet (later work)", monitorfile=values.text),
+    *_works(Owner.SERVICE, monitorfile=values.text),
     *_nothing(Owner.SERVICE, "one-packet scheduling would tear dialogs apart; here each stays on its server",
               ops=values.yes_no),
     *_nothing(Owner.SERVICE, "flags of IPVS schedulers; the schedulers here have none", schedflags=values.text),

@@ -50,7 +50,14 @@ def lint_section(draft: Draft, service: VirtualServiceConfig, top: GlobalWords, 
 
 
 def lint_config(config: Config, findings: Findings) -> None:
-    """Rules that need the whole file: a server that is one of our own services."""
+    """Rules that need the whole file: global words that mean something else here, a server that is our own service."""
+    if line := config.lines.get("maintenancedir"):
+        findings.note(line, "maintenancedir", "a server named by a file there drains (ldirectord: is down at once)")
+    if line := config.lines.get("readdquiescent"):
+        advice = (
+            "whether pins from before wait for a server that is down since the start, or since it came into the file"
+        )
+        findings.note(line, "readdquiescent", f"{advice}; counts with quiescent = yes only")
     services = {service.key: service.lines["host"] for service in config.virtual}
     for service in config.virtual:
         for server in (*service.real, *([service.fallback] if service.fallback else [])):
@@ -114,8 +121,11 @@ def _port_mapping(view: View) -> None:
 def _thresholds(view: View) -> None:
     for written in view.draft.reals:
         server = written.servers[0]
-        if server.upper or server.lower:
-            view.warn(written.line, "real", "l: and u: accepted; they take effect with later work")
+        if server.lower and not server.upper:
+            view.warn(written.line, "real", f"l:{server.lower} does nothing without an upper threshold; write u:N too")
+        if server.upper:
+            advice = "u: counts calls and registrations; what is registered there stays, nothing new comes (as in IPVS)"
+            view.note(written.line, "real", advice)
         if server.upper and server.lower > server.upper:
             view.warn(written.line, "real", f"l:{server.lower} is above u:{server.upper}; write the smaller one as l:")
 

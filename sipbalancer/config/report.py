@@ -1,7 +1,7 @@
 """The text of `sipbalancer check FILE`: each effective value with the line it came from or `default`.
 
-Plain text, no colours. Words that work are always shown; words that are only accepted (later work, or nothing
-to do here) are shown when they were written.
+Plain text, no colours. Words that work are always shown; words that are only accepted (nothing to do here)
+are shown when they were written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EMPTY = {
     "logfile": "- (standard error)",
 }
 _SERVER_WORDS = ("source", "request", "receive", "lower", "upper", "name", "priority")
-_STANDING = {Standing.WORKS: "", Standing.LATER: "  (later work)", Standing.NOTHING: "  (no effect here)"}
+_STANDING = {Standing.WORKS: "", Standing.NOTHING: "  (no effect here)"}
 
 
 class Row(NamedTuple):

@@ -49,9 +49,7 @@ def _collected(given: Mapping[str, Given], row: Directive, new: Given) -> Given:
 
 
 def _say_standing(statement: Statement, row: Directive, findings: Findings) -> None:
-    if row.standing is Standing.LATER:
-        findings.warn(statement.line, row.word, row.meaning)
-    elif row.standing is Standing.NOTHING:
+    if row.standing is Standing.NOTHING:
         findings.note(statement.line, row.word, row.meaning)
 
 

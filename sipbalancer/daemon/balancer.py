@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from typing import Protocol
 
 from sipbalancer.config.diff import plan
 from sipbalancer.config.model import Config
@@ -40,6 +41,19 @@ STANDBY_EVERY = 10.0
 """A standby probes at so many times the interval, and at least so many seconds apart."""
 
 
+class Watcher(Protocol):
+    """Who is told of changes as they happen; must not raise, and must not wait."""
+
+    def changed(self) -> None:
+        """Some verdict is another now."""
+
+    def probed(self, health: Health, outcome: ProbeOutcome) -> None:
+        """A check has ended."""
+
+    def applied(self) -> None:
+        """There is a new configuration."""
+
+
 class Balancer:
     """One table, one edge, one prober. All verbs are synchronous but `close`."""
 
@@ -51,6 +65,7 @@ class Balancer:
         self.edge = Edge(_open(self.table.legs), SuspectingCore(self.table.forwarder, self._hurry), clock)
         self._prober = Prober(self._probed, clock=clock, silent=self._silent, wait=self._wait, interval=self._interval)
         self._healths: dict[HealthKey, Health] = {}
+        self.watcher: Watcher | None = None
         self._standby = Standby()
         self._looking: asyncio.TimerHandle | None = None
         self._standby.look(self._hosts())
@@ -83,7 +98,9 @@ class Balancer:
         self._standby.look(self._hosts())
         self._sync_legs(fresh)
         self._sync_probes()
-        _log(transitions)
+        self._tell(transitions)
+        if self.watcher is not None:
+            self.watcher.applied()
         return changes
 
     def _sync_legs(self, fresh: dict[tuple[str, int], Leg]) -> None:
@@ -120,7 +137,9 @@ class Balancer:
     def _probed(self, target: ProbeTarget, outcome: ProbeOutcome) -> None:
         health = self._healths.get(target.health_key)
         if health is not None:
-            _log(self.table.probed(health, outcome, self._clock()))
+            self._tell(self.table.probed(health, outcome, self._clock()))
+            if self.watcher is not None:
+                self.watcher.probed(health, outcome)
 
     def _silent(self, target: ProbeTarget, sent: float) -> None:
         health = self._healths.get(target.health_key)
@@ -178,11 +197,22 @@ class Balancer:
 
     def drain(self, server: str) -> tuple[Transition, ...]:
         """AdminError when there is no such server."""
-        return _log(self.table.drain(server, self._clock()))
+        return self._tell(self.table.drain(server, self._clock()))
 
     def enable(self, server: str) -> tuple[Transition, ...]:
         """AdminError when there is no such server."""
-        return _log(self.table.enable(server, self._clock()))
+        return self._tell(self.table.enable(server, self._clock()))
+
+    def maintain(self, files: Mapping[str, str]) -> None:
+        """`maintenancedir`: server key -> the file that drains it; the others are not drained by one."""
+        self._tell(self.table.maintain(files, self._clock()))
+
+    def _tell(self, transitions: tuple[Transition, ...]) -> tuple[Transition, ...]:
+        if transitions:
+            _log(transitions)
+            if self.watcher is not None:
+                self.watcher.changed()
+        return transitions
 
     def named(self, server: str) -> tuple[str, ...]:
         """AdminError when there is no such server."""
@@ -264,8 +294,7 @@ def _notes(leg: Leg, standby: bool) -> Iterator[str]:
     yield from leg.notes if leg.present else leg.notes[1:]
 
 
-def _log(transitions: tuple[Transition, ...]) -> tuple[Transition, ...]:
+def _log(transitions: tuple[Transition, ...]) -> None:
     for each in transitions:
         level = logging.WARNING if each.new in TAKES_NOTHING_NEW else logging.INFO
         say(level, f"server {each.new.value}", server=each.server, old=each.old.value, reason=each.reason)
-    return transitions

@@ -27,14 +27,22 @@ class Chores:
     """Runs from `start` to `close`. A chore that fails is logged, and done again a second later."""
 
     def __init__(
-        self, balancer: Balancer, contacts: Path | None, clock: Clock, watch: FileWatch, wish_reload: Callable[[], None]
+        self,
+        balancer: Balancer,
+        contacts: Path | None,
+        clock: Clock,
+        watch: FileWatch,
+        wish_reload: Callable[[], None],
+        file_changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`contacts` None: Contacts live in memory alone. `wish_reload` is called when autoreload saw a change."""
+        """`contacts` None: Contacts live in memory alone. `file_changed` is called when the file is seen to be another,
+        then `wish_reload`, when that is wanted by autoreload."""
         self.rates = Rates()
         self._balancer = balancer
         self._clock = clock
         self._watch = watch
         self._wish_reload = wish_reload
+        self._file_changed = file_changed
         self._file = ContactFile(contacts) if contacts is not None else None
         self._unsaved: list[BindingRow] = []
         self._failing = False
@@ -93,7 +101,8 @@ class Chores:
         self._collect()
         if self._file is not None and (self._saving is None or self._saving.done()):
             self._saving = asyncio.create_task(self._save(), name="contacts")
-        if self._balancer.config.autoreload and (self._looking is None or self._looking.done()):
+        config = self._balancer.config
+        if (config.autoreload or config.callback) and (self._looking is None or self._looking.done()):
             self._looking = asyncio.create_task(self._look(), name="autoreload")
 
     def _tell(self) -> None:
@@ -130,6 +139,11 @@ class Chores:
             say(logging.INFO, "Contacts are saved again", rows=len(rows))
 
     async def _look(self) -> None:
-        if await asyncio.to_thread(self._watch.changed):
+        if not await asyncio.to_thread(self._watch.changed):
+            return
+        self._file_changed()
+        if self._balancer.config.autoreload:
             say(logging.INFO, "the file changed: reloading")
             self._wish_reload()
+        else:
+            say(logging.INFO, "the file changed: not loaded, as autoreload = no")

@@ -28,6 +28,7 @@ from sipbalancer.daemon.chores import Chores
 from sipbalancer.daemon.clock import anchored_clock
 from sipbalancer.daemon.commands import Commands
 from sipbalancer.daemon.file import FileWatch, read_config
+from sipbalancer.daemon.levers import Levers
 from sipbalancer.daemon.log import Output, say
 from sipbalancer.daemon.metrics import Page
 from sipbalancer.daemon.names import Names
@@ -120,6 +121,7 @@ class Daemon:
         self._pins: PinTable | None = None
         self._balancer: Balancer | None = None
         self._chores: Chores | None = None
+        self._levers: Levers | None = None
         self._reloading = asyncio.Lock()
         self.reload_wanted = asyncio.Event()
 
@@ -127,6 +129,11 @@ class Daemon:
     def balancer(self) -> Balancer:
         assert self._balancer is not None, "started"
         return self._balancer
+
+    @property
+    def levers(self) -> Levers:
+        assert self._levers is not None, "started"
+        return self._levers
 
     # Starting and stopping.
 
@@ -158,9 +165,15 @@ class Daemon:
 
     async def _start_chores(self) -> None:
         assert self._state is not None and self._watch is not None
-        self._chores = Chores(self.balancer, self._state.contacts, self._clock, self._watch, self.reload_wanted.set)
+        self._levers = Levers(self.balancer, self._path, self._clock)
+        self._chores = Chores(
+            *(self.balancer, self._state.contacts, self._clock, self._watch),
+            *(self.reload_wanted.set, self._levers.file_changed),
+        )
         await self._chores.load()
+        await self._levers.prepare()
         self._chores.start()
+        self._levers.start()
 
     async def _open_side_doors(self, config: Config) -> None:
         """What only looks on: each that cannot be opened is a note, and tried again at the next reload."""
@@ -185,6 +198,8 @@ class Daemon:
         await self._names.close()
         if self._balancer is not None:
             await self._balancer.close()
+        if self._levers is not None:
+            await self._levers.close()
         await self._admin.close()
         await self._web.close()
         if self._chores is not None:
@@ -214,6 +229,7 @@ class Daemon:
         """
         async with self._reloading:
             self._notify.reloading()
+            self.levers.reloading()
             try:
                 return await self._become()
             except (ConfigError, EnvironmentFault) as error:
@@ -222,11 +238,12 @@ class Daemon:
                     say(logging.ERROR, "reload failed, nothing changed", error=line)
                 raise
             finally:
+                await self.levers.reloaded()
                 self._notify.ready(self._summary())
 
     async def _become(self) -> tuple[str, ...]:
-        if self._watch is not None:
-            await asyncio.to_thread(self._watch.changed)  # seen: autoreload need not find it a second time
+        if self._watch is not None and await asyncio.to_thread(self._watch.changed):
+            self.levers.file_changed()  # autoreload need not find it a second time
         parsed = await asyncio.to_thread(read_config, self._path)
         config = await self._names.resolve(parsed.config)
         before = self.balancer.config
@@ -289,7 +306,13 @@ class Daemon:
     def _notes(self) -> list[str]:
         state = self._state.warnings if self._state is not None else []
         unresolved = [f"{name} cannot be resolved: its servers are left out" for name in self._names.unresolved()]
-        return [*state, *filter(None, self._side_doors.values()), *unresolved, *self.balancer.notes()]
+        return [
+            *state,
+            *filter(None, self._side_doors.values()),
+            *unresolved,
+            *self.balancer.notes(),
+            *self.levers.notes(),
+        ]
 
     def _summary(self) -> str:
         virtual = self.balancer.config.virtual

@@ -42,20 +42,23 @@ def _outcome(command: str, status: int, latency: float) -> ProbeOutcome:
     return ProbeOutcome(ProbeResult.BAD, f"{command} exited {status}", latency)
 
 
-async def run(argv: tuple[str, ...], limit: float) -> int:
+async def run(argv: tuple[str, ...], limit: float, given: bytes = b"") -> int:
     """The exit status (negative: the signal). Raises TimeoutError after `limit` seconds, OSError when not started.
 
+    `given` is what the command reads; nothing else of it is connected.
     Whatever ends the wait, nothing of the process group is left running.
     """
     process = await asyncio.create_subprocess_exec(
         *argv,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
         async with asyncio.timeout(limit):
+            if given:
+                await process.communicate(given)
             return await process.wait()
     finally:
         if process.returncode is None:
