@@ -255,7 +255,14 @@ ctrl_tcp_listen {address}:4444
 class Balancer:
     """`sipbalancer run` before a pool, as an operator runs it."""
 
-    def __init__(self, folder: Path, address: str, servers: Sequence[str], words: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        address: str,
+        servers: Sequence[str],
+        words: Sequence[str] = (),
+        checks: Sequence[str] = ("checkinterval = 1", "negotiatetimeout = 1", "failurecount = 2"),
+    ) -> None:
         self.folder = folder
         self.address = address
         self.servers = servers
@@ -263,7 +270,7 @@ class Balancer:
         self.log = folder / "balancer.txt"
         self._process: Process | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(self._text(words))
+        self.file.write_text(self._text((*checks, *words)))
 
     def _text(self, words: Sequence[str]) -> str:
         top = (
@@ -277,9 +284,6 @@ class Balancer:
             "service = sip",
             "protocol = udp",
             "scheduler = rr",
-            "checkinterval = 1",
-            "negotiatetimeout = 1",
-            "failurecount = 2",
             *words,
         )
         return "\n".join(top) + "\n" + "".join(f"        {line}\n" for line in section)
