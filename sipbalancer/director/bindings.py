@@ -83,9 +83,12 @@ class Bindings:
         wanted = identity(uri)
         return self._newest(b"c" + wanted, now, lambda bound: bound.identity == wanted)
 
-    def by_contact_user(self, user: bytes, now: float) -> Bound | None:
-        """The newest binding whose Contact has this user (for a server that put our address into it)."""
-        return self._newest(b"u" + user, now, lambda bound: bound.identity.startswith(user + b"@"))
+    def by_contact_user(self, user: bytes, now: float, client: bytes = b"") -> Bound | None:
+        """The newest binding whose Contact has this user (for a server that put our address into it); of `client`'s."""
+        start = user + b"@"
+        return self._newest(
+            b"u" + user, now, lambda bound: bound.identity.startswith(start) and client in (b"", bound.client)
+        )
 
     def by_client(self, client: bytes, now: float) -> Bound | None:
         """The newest binding registered from this packed client address."""

@@ -43,7 +43,7 @@ def decide_outward(
     own = read_own_routes(state, service, routes) if routes else None
     cut = own.cut if own else 0
     token = own.token if own else None
-    if token is not None and token.client == flow[1] and token.server != server.packed:
+    if token is not None and token.client == flow[1] and (token.server != server.packed or flow[1] != server.packed):
         return None
     transaction = state.transactions.pending.get(key)
     read = contact_uri(uri)
@@ -54,8 +54,9 @@ def decide_outward(
         return Outward(transaction.client, "transaction", key, cut, replacement)
     if token is not None:
         client = state.moved.get(call_id + b"\0" + token.client, now) or token.client
-        if bound is None or bound.client != client:
-            replacement = b""
+        if read is not None and named and (bound is None or bound.client != client):
+            mine = _of_flow(state, service, read.user, client, now)
+            replacement = mine.uri if mine is not None else b""
         return Outward(flow_of(service.leg, client), "token", key, cut, replacement, token=token)
     if bound is not None:
         return Outward(flow_of(service.leg, bound.client), "binding", key, cut, replacement)
@@ -78,6 +79,16 @@ def _bound(
         return bound
     of_aor = bindings.of_aor(state.binding_key(service, read.user + b"@"), now)
     return of_aor[-1] if of_aor else state.expected.get(whose + b"u" + read.user, now)
+
+
+def _of_flow(state: State, service: VirtualService, user: bytes, client: bytes, now: float) -> Bound | None:
+    """Of several phones with that Contact user, or of that AoR, the one behind this flow."""
+    bindings = state.bindings[service.leg]
+    bound = bindings.by_contact_user(user, now, client)
+    if bound is not None:
+        return bound
+    of_aor = bindings.of_aor(state.binding_key(service, user + b"@"), now)
+    return next((bound for bound in reversed(of_aor) if bound.client == client), None)
 
 
 def _outbound(service: VirtualService, key: bytes, cut: int, read: Uri | None) -> Outward:

@@ -63,6 +63,8 @@ def call_begins(
 ) -> None:
     """2xx to INVITE: the call pin, for Session-Expires or `calltimeout`."""
     key = state.call_key(service, _call_id(data, transaction))
+    if transaction is None and state.pins.get(key, now) >= 0:
+        return  # a late copy of what has been learned; the call may be over since
     state.recent_calls.drop(key)
     _pin_call(state, service, server, key, data, now)
 
@@ -146,7 +148,7 @@ def _renewed(
 def _pin(
     state: State, service: VirtualService, server: RealServer, pin: int, listed: list[Contact], now: float
 ) -> None:
-    lives = [contact.expires for contact in listed if contact.expires]
+    lives = [contact.expires or 0 for contact in listed if contact.expires != 0]
     if not lives:
         state.pins.drop(pin)
         return
@@ -166,7 +168,7 @@ def _bind(
     now: float,
 ) -> None:
     bindings = state.bindings[service.leg]
-    granted = {identity(contact.uri): contact for contact in listed if contact.expires}
+    granted = {identity(contact.uri): contact for contact in listed if contact.expires != 0}
     if not granted:
         bindings.forget(pin, lambda bound: False)
         return
@@ -175,8 +177,9 @@ def _bind(
         asked = []
     for contact in asked:
         match = granted.get(identity(contact.uri)) or _rewritten(service, contact, listed, client)
-        if match is not None and match.expires and contact.expires != 0:
-            bindings.learn(pin, aor, contact.uri, client[1], server.serial, now, float(match.expires))
+        if match is not None and match.expires != 0 and contact.expires != 0:
+            life = float(match.expires or service.config.persistent)
+            bindings.learn(pin, aor, contact.uri, client[1], server.serial, now, life)
     gone = {identity(contact.uri) for contact in asked if contact.expires == 0}
     if any(_names_us(service, contact) for contact in listed):
         bindings.forget(pin, lambda bound: bound.identity not in gone)
@@ -192,7 +195,7 @@ def _still(bound: Bound, granted: dict[bytes, Contact], gone: set[bytes], asked:
 
 
 def _asked(transaction: Transaction | None) -> list[Contact]:
-    if transaction is None or not transaction.contact:
+    if transaction is None:
         return []
     try:
         return read_contacts(transaction.data)

@@ -133,6 +133,8 @@ class Responses:
             if method == b"INVITE" and _cseq_method(data) == b"CANCEL":
                 return  # shares the INVITE's branch and says nothing of the INVITE
         try:
+            # Where we know what was asked, we know whom: a client could name another server in its answer's Via.
+            server = transaction.server if transaction is not None else server
             learn.final(self._state, service, server, method, status, data, transaction, client, now)
         except MalformedMessage as error:
             service.dropped[f"not learned: {error.reason}"] += 1

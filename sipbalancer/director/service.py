@@ -16,7 +16,7 @@ from sipbalancer.director.pace import Bucket
 from sipbalancer.director.pins import PinKind, PinTable
 from sipbalancer.director.scheduler import SCHEDULERS, SchedulerState
 from sipbalancer.director.verdict import Verdict
-from sipbalancer.sip.flow import Flow, flow_of, pack_address
+from sipbalancer.sip.flow import Flow, address_text, flow_of, pack_address
 from sipbalancer.sip.uri import read_place
 
 CHOSEN_BY = (
@@ -34,6 +34,10 @@ def read_netmask(text: str) -> bytes:
     if text.isdigit():
         return (((1 << int(text)) - 1) << 128 - int(text)).to_bytes(16, "big")
     return pack_address(text, 0)[2:]
+
+
+def _claim(sources: dict[bytes, RealServer | None], address: bytes, server: RealServer) -> None:
+    sources[address] = None if sources.get(address, server) is not server else server
 
 
 def _priority(server: RealServer) -> int:
@@ -177,8 +181,11 @@ class RealServer:
 
     @property
     def connections(self) -> int:
-        """What IPVS's connection schedulers count: calls + registrations."""
-        return self.calls + self.registrations
+        """What IPVS's connection schedulers count: calls and registrations, and what is under way to become one.
+
+        Without the latter a burst of INVITEs would all meet the server that had the fewest before it.
+        """
+        return self.calls + self.registrations + self.transactions
 
     def measure(self) -> bool:
         """Look at the thresholds: whether `full` is another now. Without `l:` it is three quarters of `u:` (IPVS)."""
@@ -252,7 +259,7 @@ class VirtualService:
             server.retired = False
         for server in retired:
             server.retired = self.by_packed[server.packed] is server
-        self.by_text = {server.key.encode().lower(): server for server in self.by_packed.values()}
+        self.by_text = {address_text(packed).encode(): server for packed, server in self.by_packed.items()}
         self.by_serial = {server.serial: server for server in self.by_packed.values() if server.serial >= 0}
         self.by_address = self._sources(known)
         self._limited = tuple(server for server in servers if server.config.upper or server.full)
@@ -260,11 +267,14 @@ class VirtualService:
         self.refresh()
 
     def _sources(self, known: list[RealServer]) -> dict[bytes, RealServer | None]:
-        sources: dict[bytes, RealServer | None] = {}
+        """Its own address first; only where that is no server's, what `source` says."""
+        own: dict[bytes, RealServer | None] = {}
+        more: dict[bytes, RealServer | None] = {}
         for server in known:
-            for address in {server.packed[2:], *(pack_address(text, 0)[2:] for text in server.config.source)}:
-                sources[address] = None if sources.get(address, server) is not server else server
-        return sources
+            _claim(own, server.packed[2:], server)
+            for text in server.config.source:
+                _claim(more, pack_address(text, 0)[2:], server)
+        return {**more, **own}
 
     def refresh(self) -> None:
         """Compute `eligible` anew: after a verdict, a weight, a threshold or the pool changed (design 5.1)."""
@@ -295,7 +305,7 @@ class VirtualService:
         """Know a server that is not (or no longer) in the file, for its pins and dialogs (design 4.2)."""
         server.retired = True
         self.by_packed = {**self.by_packed, server.packed: server}
-        self.by_text = {**self.by_text, server.key.encode().lower(): server}
+        self.by_text = {**self.by_text, address_text(server.packed).encode(): server}
         if server.serial >= 0:
             self.by_serial = {**self.by_serial, server.serial: server}
 

@@ -150,8 +150,10 @@ class Stage:
     def by(self, data: bytes, source: str = PHONE) -> str:
         return self.decided(data, source).by
 
-    def registered(self, user: str = "1001", phone: str = PHONE, expires: int = 3600, contact: str = "") -> str:
-        """Register a phone; the server it is registered at."""
+    def registered(
+        self, user: str = "1001", phone: str = PHONE, expires: int = 3600, contact: str = "", also: str = ""
+    ) -> str:
+        """Register a phone; the server it is registered at. `also`: a Contact the server lists beside its own."""
         contact = contact or f"<sip:{user}@{phone}>"
         data = request(
             "REGISTER",
@@ -165,6 +167,7 @@ class Stage:
         )
         out, server = self.sent(data, phone)
         granted = [f"Contact: {contact};expires={expires}"] if expires else []
+        granted += [f"Contact: {also};expires=60"] if also else []
         back, client = self.sent(answer(out, 200, *granted), server)
         assert (status_of(back), client) == (200, phone)
         return server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sipbalancer.director.verdict import ProbeResult
-from tests.director.stage import A, OTHER, PHONE, VIP, Stage, lines_of, request, status_of
+from tests.director.stage import OTHER, PHONE, VIP, A, Stage, lines_of, request, status_of
 
 OPTIONS = request("OPTIONS", uri=f"sip:{VIP}", to=f"<sip:{VIP}>")
 
@@ -107,7 +107,8 @@ def test_nothing_is_answered_to_an_ack() -> None:
 
 
 def test_no_answer_is_longer_than_its_request() -> None:
-    head = b"INVITE sip:x SIP/2.0\r\nv:SIP/2.0/UDP h\r\nf:<sip:a@b>\r\nt:<sip:a@b>\r\ni:1\r\nCSeq:1 INVITE\r\nMax-Forwards:0\r\n\r\n"
+    head = b"INVITE sip:x SIP/2.0\r\nv:SIP/2.0/UDP h\r\nf:<sip:a@b>\r\nt:<sip:a@b>\r\ni:1\r\n"
+    head += b"CSeq:1 INVITE\r\nMax-Forwards:0\r\n\r\n"
     stage = Stage()
     assert stage.send(head) is None
     lengths = set()

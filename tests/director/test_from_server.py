@@ -1,0 +1,250 @@
+"""A request from a server: which flow, and what becomes of its Request-URI (design 4.3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from sipbalancer.sip.flow_token import FlowToken, TokenSealer
+from tests.director.stage import (
+    KEY,
+    OTHER,
+    PHONE,
+    VIP,
+    A,
+    B,
+    C,
+    Stage,
+    answer,
+    lines_of,
+    packed,
+    real,
+    request,
+    route_of,
+    service_of,
+    status_of,
+)
+
+IN_DIALOG = "<sip:1001@x>;tag=t"
+
+
+def token(server: str, client: str, key: bytes = KEY) -> str:
+    return TokenSealer((key,)).seal(FlowToken(packed(server), packed(client))).decode()
+
+
+def from_server(
+    server: str, uri: str, *more: str, method: str = "INVITE", branch: str = "z9hG4bKs1", **words: str
+) -> bytes:
+    return request(method, *more, uri=uri, via=f"{server};rport", branch=branch, **words)  # type: ignore[arg-type]
+
+
+def sent_by(stage: Stage, server: str, uri: str, *more: str, **words: str) -> tuple[bytes, str]:
+    return stage.sent(from_server(server, uri, *more, **words), server)
+
+
+def first_line(data: bytes) -> str:
+    return data.decode("latin-1").partition("\r\n")[0]
+
+
+# Where it goes.
+
+
+def test_the_token_of_a_path_decides() -> None:
+    stage = Stage()
+    home = stage.registered()
+    out, to = sent_by(stage, home, f"sip:1001@{PHONE}", f"Route: <sip:{token(home, PHONE)}@{VIP}:5060;lr>")
+    assert to == PHONE
+    assert first_line(out) == f"INVITE sip:1001@{PHONE} SIP/2.0"
+    assert lines_of(out, "Route") == []
+
+
+def test_every_leading_route_of_ours_goes_and_the_first_good_seal_decides() -> None:
+    stage = Stage()
+    routes = (
+        f"<sip:{VIP};lr>, <sip:{token(A, PHONE)}@{VIP};lr>",
+        f"<sip:{token(A, OTHER)}@{VIP};lr>",
+        "<sip:edge.example;lr>",
+    )
+    out, to = sent_by(stage, A, "sip:1001@198.51.100.9", *(f"Route: {route}" for route in routes))
+    assert (to, lines_of(out, "Route")) == (PHONE, ["<sip:edge.example;lr>"])
+
+
+@pytest.mark.parametrize("key", [KEY, b"x" * 32])
+def test_a_bad_seal_is_as_no_token(key: bytes) -> None:
+    stage = Stage()
+    stage.registered("1001", OTHER)
+    out, to = sent_by(stage, A, f"sip:1001@{OTHER}", f"Route: <sip:{token(A, PHONE, key)}@{VIP};lr>")
+    assert to == (PHONE if key == KEY else OTHER)
+    assert lines_of(out, "Route") == []
+
+
+@pytest.mark.parametrize(
+    ("contact", "uri", "becomes"),
+    [
+        ("sip:1001@192.168.1.5:5062", "sip:1001@192.168.1.5:5062", ""),
+        ("sip:1001@192.168.1.5:5062", "sip:1001@192.168.1.5:5062;transport=udp", ""),
+        ("sip:1001@pc.local;line=7", "sip:1001@PC.local;line=7", ""),
+        ("sip:abc@192.168.1.5", f"sip:abc@{VIP}", "sip:abc@192.168.1.5"),
+        ("sip:abc@192.168.1.5", "sip:abc@pbx.example.com", "sip:abc@192.168.1.5"),
+        ("sip:abc@192.168.1.5", f"sip:1001@{VIP}", "sip:abc@192.168.1.5"),
+    ],
+)
+def test_without_a_token_the_contact_then_its_user_then_the_aor(contact: str, uri: str, becomes: str) -> None:
+    stage = Stage(service_of(alias=("pbx.example.com",)))
+    home = stage.registered(contact=f"<{contact}>")
+    out, to = sent_by(stage, home, uri)
+    assert to == PHONE
+    assert first_line(out) == f"INVITE {becomes or uri} SIP/2.0"
+
+
+@pytest.mark.parametrize(
+    ("uri", "words", "status"),
+    [
+        (f"sip:nobody@{VIP}", {}, 480),
+        (f"sip:{VIP}", {}, 480),
+        ("sip:1001@192.168.1.5:5099", {}, 403),
+        ("sip:1001@198.51.100.1", {}, 403),
+        ("tel:112", {}, 403),
+        ("sip:trunk.example.net", {"outbound": True}, 480),
+    ],
+)
+def test_nobody_is_480_and_elsewhere_403(uri: str, words: dict[str, bool], status: int) -> None:
+    stage = Stage(service_of(**words))
+    stage.registered()
+    out, to = sent_by(stage, A, uri)
+    assert (status_of(out), to) == (status, A)
+
+
+def test_outbound_goes_to_an_address() -> None:
+    stage = Stage(service_of(outbound=True))
+    assert sent_by(stage, A, "sip:1@198.51.100.1:5070")[1] == "198.51.100.1:5070"
+
+
+def test_two_phones_of_one_aor_are_two_bindings() -> None:
+    stage = Stage()
+    home = stage.registered("1001", PHONE)
+    stage.registered("1001", OTHER, also=f"<sip:1001@{PHONE}>")
+    assert sent_by(stage, home, f"sip:1001@{PHONE}", branch="z9hG4bK1")[1] == PHONE
+    assert sent_by(stage, home, f"sip:1001@{OTHER}", branch="z9hG4bK2")[1] == OTHER
+    stage.now += 1
+    stage.registered("1001", OTHER, expires=0, also=f"<sip:1001@{PHONE}>")
+    assert sent_by(stage, home, f"sip:1001@{PHONE}", branch="z9hG4bK3")[1] == PHONE
+    assert status_of(sent_by(stage, home, f"sip:1001@{OTHER}", branch="z9hG4bK4")[0]) == 403
+
+
+def test_each_of_two_phones_gets_its_own_contact_where_the_uri_names_us() -> None:
+    stage = Stage()
+    home = stage.registered("1001", PHONE)
+    stage.registered("1001", OTHER, also=f"<sip:1001@{PHONE}>")
+    for number, phone in enumerate((PHONE, OTHER)):
+        route = f"Route: <sip:{token(home, phone)}@{VIP};lr>"
+        out, to = sent_by(stage, home, f"sip:1001@{VIP}", route, branch=f"z9hG4bK{number}")
+        assert (to, first_line(out)) == (phone, f"INVITE sip:1001@{phone} SIP/2.0")
+
+
+# Which side.
+
+
+@pytest.mark.parametrize(
+    ("source", "is_server"),
+    [
+        (A, True),
+        ("192.0.2.11:5099", True),
+        ("192.0.2.20:5060", True),
+        ("198.51.100.7:5060", True),
+        ("192.0.2.12:5060", True),
+        ("192.0.2.30:5060", True),
+        ("192.0.2.30:5061", True),
+        ("192.0.2.30:5099", False),
+        (PHONE, False),
+    ],
+)
+def test_who_is_a_server(source: str, is_server: bool) -> None:
+    shared = real("192.0.2.30:5060"), real("192.0.2.30:5061")
+    a = real(A, source=("198.51.100.7", "192.0.2.12"))
+    stage = Stage(service_of(a, real(B), *shared, fallback=real("192.0.2.20:5060")))
+    assert (stage.service.source(packed(source)) is not None) is is_server
+    if source == B:
+        assert stage.service.source(packed("192.0.2.12:5099")) is stage.server(B), (
+            "its own address before another's `source`"
+        )
+
+
+def test_a_phone_on_a_servers_host_is_a_client_inside_its_dialog() -> None:
+    stage = Stage()
+    phone = "192.0.2.11:5099"
+    route = f"Route: <sip:{token(A, phone)}@{VIP};lr>"
+    bye = request("BYE", route, uri=f"sip:600@{A}", via=f"{phone};rport", to=IN_DIALOG)
+    assert stage.to(bye, phone) == A
+
+
+def test_a_server_that_called_another_through_us_is_a_client_in_that_dialog() -> None:
+    stage = Stage()
+    route = f"Route: <sip:{token(B, A)}@{VIP};lr>"
+    assert stage.to(request("BYE", route, to=IN_DIALOG, via=f"{A};rport"), A) == B
+    assert stage.to(request("BYE", route, to=IN_DIALOG, via=f"{B};rport", branch="z9hG4bK2"), B) == A
+
+
+def test_a_register_from_a_servers_host_is_a_clients() -> None:
+    stage = Stage()
+    assert stage.to(request("REGISTER", via="192.0.2.11:5099;rport"), "192.0.2.11:5099") in {A, B, C}
+
+
+# What leaves.
+
+
+def test_via_and_record_route_name_the_server_it_came_from() -> None:
+    stage = Stage()
+    out, _ = stage.sent(from_server(B, f"sip:1001@{PHONE}", f"Route: <sip:{token(A, PHONE)}@{VIP};lr>"), B)
+    own = lines_of(out, "Record-Route")[0].partition(":")[2].partition("@")[0]
+    assert TokenSealer((KEY,)).open(own.encode()) == FlowToken(packed(B), packed(PHONE))
+    assert lines_of(out, "Via")[1] == f"SIP/2.0/UDP {B};rport=5060;received=192.0.2.12;branch=z9hG4bKs1"
+    assert stage.sent(answer(out, 200), PHONE)[1] == B
+
+
+def test_its_cancel_and_ack_share_flow_and_branch_also_when_the_phone_registers_anew() -> None:
+    stage = Stage()
+    home = stage.registered(contact="<sip:1001@192.168.1.5>")
+    out, to = sent_by(stage, home, "sip:1001@192.168.1.5")
+    stage.now += 1
+    stage.registered(phone=OTHER, contact="<sip:1001@192.168.1.5>")
+    cancel, again = sent_by(stage, home, "sip:1001@192.168.1.5", method="CANCEL")
+    assert (again, lines_of(cancel, "Via")[0]) == (to, lines_of(out, "Via")[0])
+
+
+# A flow that moves.
+
+
+def moved(stage: Stage, *, call: str = "call-1", status: int = 200, to: str = IN_DIALOG, tagged: bool = True) -> str:
+    """A phone's call; then it speaks from another address. Where the server's request in the dialog goes."""
+    server, route = stage.called(call)
+    info = request("INFO", route, call=call, branch="z9hG4bKm", to=to, via=f"{OTHER};rport", cseq=2)
+    out, _ = stage.sent(info if tagged else info.replace(b";tag=f", b""), OTHER)
+    stage.sent(answer(out, status), server)
+    return stage.to(from_server(server, f"sip:1001@{PHONE}", route, method="BYE", call=call, to=IN_DIALOG), server)
+
+
+def test_a_dialogs_flow_moves_after_a_request_that_the_server_answered_2xx() -> None:
+    assert moved(Stage()) == OTHER
+
+
+@pytest.mark.parametrize("status", [401, 403, 481, 500])
+def test_and_not_after_one_it_refused(status: int) -> None:
+    assert moved(Stage(), status=status) == PHONE
+
+
+def test_nor_without_both_tags() -> None:
+    assert moved(Stage(), tagged=False) == PHONE
+    assert moved(Stage(), to=f"<sip:600@{VIP}>") == PHONE
+
+
+def test_nor_by_a_stranger_with_a_token_of_its_own() -> None:
+    stage = Stage()
+    server, route = stage.called("victim")
+    theirs = f"Route: <sip:{token(server, '10.6.6.6:5060')}@{VIP};lr>"
+    out, _ = stage.sent(
+        request("INFO", theirs, call="victim", branch="z9hG4bKx", to=IN_DIALOG, via=f"{OTHER};rport"), OTHER
+    )
+    stage.sent(answer(out, 200), server)
+    bye = from_server(server, f"sip:1001@{PHONE}", route, method="BYE", call="victim", to=IN_DIALOG)
+    assert stage.to(bye, server) == PHONE
+    assert route_of(stage.sent(from_server(server, f"sip:1001@{PHONE}", route, branch="z9hG4bKy"), server)[0])
