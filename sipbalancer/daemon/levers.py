@@ -54,6 +54,8 @@ class Levers:
     async def prepare(self) -> None:
         """What must be known before the first datagram: who is in maintenance."""
         await self._maintain()
+        await self._maintenance.names_known()
+        self._apply_maintenance()
         self._balancer.watcher = self
 
     def start(self) -> None:

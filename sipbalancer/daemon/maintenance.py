@@ -119,6 +119,11 @@ class Maintenance:
             except (OSError, TimeoutError):
                 self._hosts.setdefault(host, ())
 
+    async def names_known(self) -> None:
+        """Wait a moment for the names that are being asked."""
+        if self._asking is not None:
+            await asyncio.wait((self._asking,), timeout=LOOK_SECONDS)
+
     async def close(self) -> None:
         await self._let_go()
         if self._asking is not None:

@@ -12,7 +12,7 @@ several workers may share the memory, each slot with one writer at a time, and n
 
 Plan: a header, then buckets of eight 16-byte slots, 128 bytes (two cache lines) each::
 
-    header   128 bytes: magic, version, slots, key check, birth; then 4096 x 64 bytes: length, "addr:port" of server id n
+    header   128 bytes: magic, version, slots, key check, birth; 4096 x 64 bytes: length, "addr:port" of server id n
     bucket   8 x tag (u32)   upper half of the key; 0 = free (a key whose upper half is 0 takes 1)
              8 x mark (u32)  26 low bits of the key | 6 bits generation
              8 x word (u64)  expiry 32 | kind 4 | server 12 | key bits 24..33 | 6 bits generation

@@ -46,8 +46,7 @@ def drained(folder: Path, *files: str) -> dict[str, str]:
         maintenance = Maintenance(Time(), Names())
         await maintenance.look(str(folder))
         maintenance.drained((ONE, TWO, SIX))
-        if maintenance._asking is not None:
-            await maintenance._asking
+        await maintenance.names_known()
         found = maintenance.drained((ONE, TWO, SIX))
         await maintenance.close()
         return found
