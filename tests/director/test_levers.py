@@ -49,7 +49,7 @@ def test_a_server_that_came_back_into_the_file_down_does_not_hold_its_pins() -> 
     stage.apply(service_of(*others, real(home), quiescent=True))
     stage.judge(home, result=ProbeResult.REFUSED)
     assert stage.to(request("REGISTER", call="r", branch="z9hG4bKr")) != home
-    stage.now += 40
+    stage.now += 70
     stage.judge(home)
     stage.judge(home, result=ProbeResult.REFUSED)
     assert stage.to(request("REGISTER", call="r2", branch="z9hG4bKr2")) == home
