@@ -1,0 +1,181 @@
+"""Ten thousand phones on four servers, one killed: how fast and how evenly their registrations come back.
+
+    python -m bench.faults.avalanche [--phones 10000] [--rate 130] [--life 75] [--quick]      (as root)
+
+Four embedded servers in processes of their own stand for Asterisks (four real ones with 10,000 users each would take
+what two cores have); the phones are one process with nothing but REGISTER. Balancer: `maxexpires` = life,
+`registerrate` = rate. The window computed: a phone comes at its next refresh (0.8 of its life), may be held off 8 s,
+may be sent away for at most 14 s, and needs one exchange more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from bench.faults.balancers import Ours
+from bench.faults.crowd import REFRESH, Crowd
+from bench.faults.crowd_server import TENTH
+from bench.faults.net import CLIENT, PHONES, SERVER_ADDRESSES, SERVERS, VIRTUAL, Net
+from bench.faults.results import Results
+from bench.faults.servers import CHECKOUT
+from bench.faults.work import Work
+
+HELD_OFF, SENT_AWAY, EXCHANGE = 8.0, 14.0, 4.0
+NAMES = ("a1", "a2", "a3", "a4")
+
+
+class FourServers(Ours):
+    wanted_servers = 4
+
+
+class Servers:
+    """Four processes; the first is the one that dies."""
+
+    def __init__(self, net: Net, folder: Path, phones: int) -> None:
+        self._net, self._folder, self._phones = net, folder, phones
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        for name, address in zip(NAMES, SERVER_ADDRESSES, strict=True):
+            module = [sys.executable, "-m", "bench.faults.crowd_server"]
+            words = [*module, address, name, str(self._phones), str(self._folder / name)]
+            self._processes.append(self._net.start(SERVERS, words, subprocess.DEVNULL, CHECKOUT))
+        time.sleep(1.5)
+
+    def kill_first(self) -> None:
+        self._processes[0].kill()
+
+    def counts(self) -> dict[str, Counter[int]]:
+        """Stops the survivors; the REGISTERs of each, per tenth of a second."""
+        for process in self._processes[1:]:
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+        read = {name: json.loads((self._folder / name).read_text()) for name in NAMES[1:]}
+        return {name: Counter({int(at): count for at, count in counts.items()}) for name, counts in read.items()}
+
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+def most(counts: Counter[int], since: float, seconds: float) -> float:
+    """The highest rate per second over any window of so many seconds."""
+    width = round(seconds * TENTH)
+    begins = range(int(since * TENTH), max(counts, default=0) + 1)
+    return max((sum(counts[at + i] for i in range(width)) / seconds for at in begins), default=0.0)
+
+
+async def crowd(asked: argparse.Namespace, net: Net, servers: Servers, pids: dict[str, list[int]]) -> dict[str, Any]:
+    """The phones' own tale."""
+    with net.inside(PHONES):
+        people = Crowd(asked.phones, CLIENT, (VIRTUAL, 5060), 3600)
+        await people.open()
+    longest = REFRESH * asked.life
+    people.start(within=longest)
+    steady = people.loop.time() + longest * (2.0 if asked.quick else 3.0)
+    await people.run(lambda: people.loop.time() >= steady and all(m.until for m in people.members))
+    before = Counter(member.server for member in people.members)
+    work = Work(pids)
+    servers.kill_first()
+    killed = people.loop.time()
+    if asked.at_once:
+        for member in people.members:
+            if member.server == NAMES[0]:
+                people.register(member, killed)
+    window = longest + HELD_OFF + SENT_AWAY + EXCHANGE
+    back = 0.0
+
+    def over() -> bool:
+        nonlocal back
+        now = people.loop.time()
+        if not back and all(member.server != NAMES[0] for member in people.members):
+            back = now
+        return bool(now >= killed + window + 10)
+
+    await people.run(over)
+    share = Counter(member.server for member in people.members)
+    even = asked.phones / 3
+    since = [done for done in people.done if done.ended >= killed]
+    failed = Counter(done.status for done in since if done.status != 200)
+    ok = [done.ended - done.began for done in since if done.status == 200]
+    return {
+        "killed": killed,
+        "row": {
+            "phones": asked.phones, "life_s": asked.life, "rate": asked.rate, "at_once": int(asked.at_once),
+            "before": " ".join(f"{name}:{before[name]}" for name in NAMES),
+            "after": " ".join(f"{name}:{share[name]}" for name in NAMES),
+            "all_back_s": round(back - killed, 1) if back else "", "window_s": round(window, 1),
+            "spread_pct": round(100 * max(abs(share[name] - even) for name in NAMES[1:]) / even, 2),
+            "refreshes": len(since), "worst_s": round(max(ok, default=0.0), 2),
+            "over_2_pct": round(100 * sum(wait > 2 for wait in ok) / max(1, len(ok)), 2),
+            **{f"status_{status}": count for status, count in sorted(failed.items())},
+            "uncovered_phones": sum(member.uncovered > 1.0 for member in people.members),
+            "uncovered_worst_s": round(max(member.uncovered for member in people.members), 1),
+        },
+        "used": work.used(),
+    }  # fmt: skip
+
+
+def once(asked: argparse.Namespace) -> dict[str, Any]:
+    folder = Path(tempfile.mkdtemp(prefix="sipbalancer-faults-"))
+    net = Net()
+    words = (f"maxexpires = {asked.life}", f"registerrate = {asked.rate:g}", f"registrations = {2 * asked.phones}")
+    balancer = FourServers(net, folder / "balancer", words[:2])
+    servers = Servers(net, folder, asked.phones)
+    try:
+        servers.start()
+        balancer.start()
+        pids = {"balancer": [balancer.pid], "servers": servers.pids(), "load": [threading.get_native_id()]}
+        tale = uvloop.run(crowd(asked, net, servers, pids))
+        counts = servers.counts()
+        since = tale["killed"] + 1.5
+        rates = {
+            f"most_per_s_{seconds:g}s": round(max(most(each, since, seconds) for each in counts.values()), 1)
+            for seconds in (1.0, 5.0)
+        }
+        notice = next((b.at - tale["killed"] for b in balancer.beliefs if b.verdict == "down"), None)
+        used = {f"{name}_pct": value for name, value in tale["used"].items()}
+        return {"notice": "" if notice is None else round(notice, 2), **tale["row"], **rates, **used}
+    finally:
+        balancer.stop()
+        servers.close()
+        net.close()
+        if asked.keep:
+            shutil.copytree(
+                folder, asked.keep / "avalanche", dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock")
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--phones", type=int, default=10_000)
+    parser.add_argument("--rate", type=float, default=130.0, help="registerrate of each server")
+    parser.add_argument("--life", type=int, default=75, help="maxexpires, seconds")
+    parser.add_argument("--at-once", action="store_true", help="all phones of the dead server come at once")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--keep", type=Path)
+    asked = parser.parse_args()
+    Results(CHECKOUT, "avalanche").write(once(asked))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
