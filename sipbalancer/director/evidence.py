@@ -50,9 +50,12 @@ class Evidence:
         else:
             self.heard_new = now
 
-    def missed(self, now: float) -> bool:
-        """A request of ours is unanswered after `wait`; True when that makes the server suspect."""
-        self.unanswered += 1
+    def missed(self, now: float, first: bool = True) -> bool:
+        """A request of ours is unanswered after `wait`; True when that makes the server suspect.
+
+        `first`: it has not been counted yet.
+        """
+        self.unanswered += first
         return self._suspect(now)
 
     def refusal(self, now: float) -> bool:

@@ -56,6 +56,12 @@ def test_suspected_once_until_it_is_settled() -> None:
     assert evidence.refusal(NOW + 3) is True
 
 
+def test_a_request_is_counted_once_however_often_it_is_repeated() -> None:
+    evidence = Evidence()
+    told = [evidence.missed(NOW, first) for first in (True, False, True, False)]
+    assert (told, evidence.unanswered) == ([True, False, False, False], 2)
+
+
 def test_answers_inside_dialogs_are_counted_from_the_suspicion_on() -> None:
     evidence = Evidence()
     evidence.answered(True, NOW)
