@@ -14,7 +14,8 @@ from sipbalancer.sip.uri import addr_spec, parameter, parameters, read_uri
 LONGEST = 254
 """Octets of user and host. Memory is kept by AoR before anybody has proved that there is such a one."""
 
-_NAME = rb'\s*(?:"[^"\\]*"\s*|[^"<]*)'
+_NAME = rb'\s*(?:"[^"\\]*"\s*|[^"<\s][^"<]*|)'
+"""White space is taken by one part alone: where two may share it out, a failed match tries every way to do so."""
 _PLAIN = re.compile(_NAME + rb"<sip:([A-Za-z0-9_.+-]+)@([A-Za-z0-9.-]+)(?::[0-9]{1,4})?(?:;[^<>\s?]*)?>")
 _TAG = re.compile(_NAME + rb'<[^<>]*>;tag=([^;,\s"]+)(?:;|\Z)')
 """The usual spellings; whatever else is read the general way, which a property test holds them to."""

@@ -115,3 +115,17 @@ def test_a_tag_is_the_tag_parameter(value: bytes) -> None:
 
 def test_a_bare_uri() -> None:
     assert uri_aor(b"sip:1001@192.0.2.1", OURS) == b"1001@"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("space", [b" ", b"\t", b"\x0b", b"\x0c", b"\r"])
+def test_sixty_thousand_octets_of_white_space_take_no_time_to_speak_of(space: bytes) -> None:
+    """What is quadratic takes seconds each time: half a minute and more."""
+    white = space * 60000
+    for value in (white + b"y", white + b">;tag=", b'"a"' + white + b">;tag=", b"a" + white + b">;tag=1"):
+        for _ in range(10):
+            tag(value)
+            try:
+                read_aor(value, OURS)
+            except MalformedMessage:
+                continue
