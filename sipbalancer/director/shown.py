@@ -87,7 +87,8 @@ def show_where(state: State, aor: str, now: float) -> tuple[WhereSnapshot, ...]:
 def _where(state: State, service: VirtualService, text: str, now: float) -> WhereSnapshot | None:
     try:
         uri = text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}"
-        aor = uri_aor(uri.encode(), service.hosts) if "@" in text else uri.partition(":")[2].encode() + b"@"
+        named = uri.encode("utf-8", "surrogateescape")
+        aor = uri_aor(named, service.hosts) if "@" in text else named.partition(b":")[2] + b"@"
     except MalformedMessage:
         return None
     key = state.binding_key(service, aor)
