@@ -12,7 +12,15 @@ from sipbalancer.director.state import State
 from sipbalancer.director.transactions import TIMER_C, TIMER_F, Transaction
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.aor import read_aor
-from sipbalancer.sip.contacts import STAR, Contact, contact_uri, identity, only_contact, read_contacts, session_expires
+from sipbalancer.sip.contacts import (
+    STAR,
+    Contact,
+    contact_uri,
+    identity,
+    only_contact,
+    read_contacts,
+    session_expires_of,
+)
 from sipbalancer.sip.flow import Flow
 from sipbalancer.sip.headers import read_message
 
@@ -79,9 +87,7 @@ def call_renewed(
 
 
 def _pin_call(state: State, service: VirtualService, server: RealServer, key: int, data: bytes, now: float) -> None:
-    timer = None
-    if data.find(b"ession-") >= 0 or data.find(b"\nx:") >= 0:
-        timer = session_expires(read_message(data))
+    timer = session_expires_of(data)
     kind = PinKind.TIMED if timer else PinKind.CALL
     state.pins.put(key, server.serial, kind, now + (timer or service.config.calltimeout))
 
@@ -113,6 +119,8 @@ def registered(
         pin = state.binding_key(service, aor)
     if status in (403, 404):
         state.provisional.drop(aor + client[1])
+    elif status in (401, 407) and service.config.registerrate and transaction is not None:
+        state.challenged.put(transaction.call_id, server.number, now)
     if status >= 300 or not aor:
         return
     if transaction is not None and _renewed(state, service, server, pin, data, transaction, client, now):
@@ -134,9 +142,11 @@ def _renewed(
     now: float,
 ) -> bool:
     """The usual 2xx, a refresh of one known Contact, without the general reader."""
-    granted, asked = only_contact(data), only_contact(transaction.data)
-    if granted is None or asked is None or granted.uri != asked.uri or not granted.expires or asked.expires == 0:
+    granted = only_contact(data)
+    if granted is None or not granted.expires:
         return False
+    if transaction.data.find(b"\nContact: <" + granted.uri + b">") < 0:
+        return False  # what was granted is not what this phone asked for
     if not state.bindings[service.leg].renew(pin, granted.uri, client[1], server.serial, now, granted.expires):
         return False
     if transaction.provisional_pin:

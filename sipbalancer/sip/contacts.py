@@ -71,6 +71,19 @@ def session_expires(message: Message) -> int | None:
     return None if value is None else _seconds(value.split(b";", 1)[0].strip())
 
 
+def session_expires_of(data: bytes) -> int | None:
+    """The same of a whole message: the usual spelling is found, any other is read."""
+    at = data.find(b"\nSession-Expires: ") + 18
+    if at > 17:
+        stop = at
+        while data[stop : stop + 1].isdigit():
+            stop += 1
+        return _seconds(data[at:stop])
+    if data.find(b"ession-") < 0 and data.find(b"ESSION-") < 0 and data.find(b"\nx") < 0 and data.find(b"\nX") < 0:
+        return None
+    return session_expires(read_message(data))
+
+
 def identity(uri: bytes) -> bytes:
     """What two Contacts must share to be the same phone's: user, host, port and `line` (design 4.3)."""
     try:

@@ -77,6 +77,9 @@ def names_path(data: bytes, head: int, end: int) -> bool:
     """Whether a Supported header of the request lists the option tag `path` (RFC 3327 5.1)."""
     if data.find(b"ath", head, end) < 0 and data.find(b"ATH", head, end) < 0:
         return False
+    at = data.find(b"\nSupported: ", head, end) + 12
+    if at > 11 and b" path," in b" %b," % data[at : data.find(b"\r\n", at)]:
+        return True  # the usual spelling; the reader below takes every other
     return any(
         b"path" in [tag.strip().lower() for tag in match[1].split(b",")]
         for match in _SUPPORTED.finditer(data, head - 1, end)

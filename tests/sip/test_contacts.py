@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 
 from sipbalancer.errors import MalformedMessage
-from sipbalancer.sip.contacts import STAR, Contact, contact_uri, identity, read_contacts, session_expires
+from sipbalancer.sip.contacts import (
+    STAR,
+    Contact,
+    contact_uri,
+    identity,
+    read_contacts,
+    session_expires,
+    session_expires_of,
+)
 from sipbalancer.sip.headers import read_message
 from tests.sip.messages import ANYTHING
 
@@ -42,6 +50,7 @@ def test_contacts_and_their_lives(lines: list[bytes], contacts: list[Contact]) -
 )
 def test_session_expires(line: bytes, seconds: int | None) -> None:
     assert session_expires(read_message(message(line))) == seconds
+    assert session_expires_of(message(line)) == seconds
 
 
 @pytest.mark.parametrize(
