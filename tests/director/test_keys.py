@@ -30,7 +30,7 @@ def test_another_secret_gives_another_hash(word: bytes) -> None:
 
 def test_each_part_of_a_transaction_tells() -> None:
     words = [b"h:5060", b"z9hG4bK1", b"call", b"1", b"\x0a\1\0\1"]
-    made = {ONE.transaction(*words)}  # type: ignore[arg-type]
+    made = {ONE.transaction(*words)}
     for at in range(5):
-        made.add(ONE.transaction(*[word + b"x" if n == at else word for n, word in enumerate(words)]))  # type: ignore[arg-type]
+        made.add(ONE.transaction(*[word + b"x" if n == at else word for n, word in enumerate(words)]))
     assert len(made) == 6

@@ -250,9 +250,8 @@ class World:
     def spelled(self, data: bytes) -> bytes:
         lines = data.split(b"\r\n")
         at = self.random.randrange(len(lines))
-        lines[at] = self.random.choice([bytes.lower, bytes.upper, lambda line: line.replace(b": ", b" :\r\n ", 1)])(
-            lines[at]
-        )
+        line = lines[at]
+        lines[at] = self.random.choice([line.lower(), line.upper(), line.replace(b": ", b" :\r\n ", 1)])
         return b"\r\n".join(lines)
 
 
@@ -281,5 +280,5 @@ def main(seconds: float, seed: int) -> int:
 
 
 if __name__ == "__main__":
-    arguments = [float(text) for text in sys.argv[1:3]]
-    sys.exit(main(*(arguments[:1] or [10.0]), int(arguments[1]) if len(arguments) > 1 else int(time.time())))
+    duration = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    sys.exit(main(duration, int(sys.argv[2]) if len(sys.argv) > 2 else int(time.time())))
