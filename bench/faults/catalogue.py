@@ -49,6 +49,9 @@ class Fault:
     spared: tuple[int, ...] = ()
     """Servers that may be judged although their dialogs are well."""
 
+    talk: float = 0.0
+    """Seconds a call lasts at least; for faults that only running dialogs tell from death."""
+
     @property
     def judged(self) -> frozenset[str]:
         """Addresses of the servers that may be believed to be `true`."""

@@ -88,13 +88,13 @@ class Run:
             self._capture()
         self.balancer.start()
         self._start_load()
-        time.sleep(wishes.settle)
+        time.sleep(max(wishes.settle, self.fault.talk / 2))
         work = Work({"load": [self._pid_of_load()], "balancer": [self.balancer.pid], "servers": self.servers.pids()})
         moments = self._break()
         used = work.used()
         time.sleep(wishes.after)
         self.tell_phones("stop")
-        self._await_load(LIMIT + 20)
+        self._await_load(LIMIT + 60)
         book = json.loads(self._book.read_text())
         found = outcome(
             self.fault, moments, book, self.balancer.beliefs, self.servers.names, self.servers.channels(),
@@ -114,7 +114,8 @@ class Run:
         wishes = self.wishes
         plan = {
             "proxy": [self.balancer.target, 5060], "bind": CLIENT, "book": str(self._book), "phones": wishes.phones,
-            "first": FIRST_NUMBER, "registers": wishes.registers, "calls": wishes.calls, "talk": wishes.talk,
+            "first": FIRST_NUMBER, "registers": wishes.registers, "calls": wishes.calls,
+            "talk": max(wishes.talk, self.fault.talk),
         }  # fmt: skip
         words = [sys.executable, "-m", "bench.faults.load", json.dumps(plan)]
         self._load = self.net.start(PHONES, words, subprocess.PIPE, CHECKOUT, talk=True)
