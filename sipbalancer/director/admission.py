@@ -1,8 +1,8 @@
-"""`registerrate`: no server gets more REGISTERs a second than it may, however many phones lost theirs .
+"""`registerrate`: no server gets more REGISTERs a second than it may, however many phones lost theirs.
 
 Beyond the rate a REGISTER is first not forwarded: the phone's own retransmissions are the queue. Only one that has
 waited `PATIENCE` is answered 503 with a Retry-After. The answer to a challenge always passes (its nonce would age)
-and is paid for by later ones.
+and is paid for by later ones; credentials alone make none, for phones send old ones with every refresh.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ PATIENCE = 8.0
 """Seconds from the first copy; a phone's fifth comes after 7.5 (RFC 3261 17.1.2.2)."""
 
 
-def admits(service: VirtualService, decision: Decision, facts: RequestFacts, now: float) -> bool:
+def admits(state: State, service: VirtualService, decision: Decision, facts: RequestFacts, now: float) -> bool:
     """Whether the chosen server takes this REGISTER now."""
-    server = decision.server
+    server, call_id = decision.server, facts[8]
     assert server is not None
-    return server.bucket.take(service.config.registerrate, now, must=_answers_challenge(facts[0]))
+    answers_challenge = state.challenged.get(call_id, now) == server.number and _has_credentials(facts[0])
+    if answers_challenge:
+        state.challenged.drop(call_id)
+    return server.bucket.take(service.config.registerrate, now, must=answers_challenge)
 
 
 def hold_off(
@@ -40,7 +43,7 @@ def hold_off(
     return None
 
 
-def _answers_challenge(data: bytes) -> bool:
+def _has_credentials(data: bytes) -> bool:
     if data.find(b"uthorization:") < 0 and data.find(b"UTHORIZATION:") < 0:
         return False
     try:

@@ -103,6 +103,7 @@ class Forwarder:
         self.state.provisional.sweep(now)
         self.state.moved.sweep(now)
         self.state.waiting.sweep(now)
+        self.state.challenged.sweep(now)
         self.state.expected.sweep(now)
         for service in self.state.services.values():
             service.measure()
@@ -153,7 +154,11 @@ class Forwarder:
         said = self.state.transactions.answered.get(decision.key, now)
         if said is not None:
             return say_again(self.state, service, facts, flow_in, said, decision.key, now)
-        if service.config.registerrate and facts[1] == b"REGISTER" and not admits(service, decision, facts, now):
+        if (
+            service.config.registerrate
+            and facts[1] == b"REGISTER"
+            and not admits(self.state, service, decision, facts, now)
+        ):
             return hold_off(self.state, service, decision, facts, flow_in, now)
         out, transaction = commit(self.state, service, decision, facts, flow_in, now)
         if transaction is not None:

@@ -129,7 +129,7 @@ def _decide_new(
     server = _of_binding(state, service, facts, flow, now, aor, pin)
     if server is not None:
         if service.returned and facts[1] == b"REGISTER" and state.provisional.get(aor + flow[1], now) is None:
-            home = _home(service, server)
+            home = _home(service, server, key, now)
             if home is not None:
                 return _decided(home, "scheduler", key, cut, aor, pin, None)
         return _decided(server, "binding", key, cut, aor, pin, None)
@@ -157,17 +157,23 @@ def _scheduled(
     return others[dice // 1000 % len(others)] if others else server
 
 
-def _home(service: VirtualService, server: RealServer) -> RealServer | None:
+def _home(service: VirtualService, server: RealServer, key: bytes, now: float) -> RealServer | None:
     """`rebalance`: where a registration goes at its refresh that is on a server with more than its share (by weight):
-    to one that has returned and has less. None: it stays."""
+    to one that has returned and has less, as fast as `slowstart` and `registerrate` let it. None: it stays."""
     if not service.config.rebalance or server not in service.taking:
         return None
     weights = sum(other.weight for other in service.eligible)
     total = sum(other.registrations for other in service.eligible)
     if server.registrations * weights <= total * server.weight:
         return None
+    rate, dice = service.config.registerrate, crc32(key) % 1000
     short = [
-        other for other in service.eligible if other.recovered and other.registrations * weights < total * other.weight
+        other
+        for other in service.eligible
+        if other.recovered
+        and other.registrations * weights < total * other.weight
+        and dice < 1000 * ramp(other.recovered, service.config.slowstart, now)
+        and (not rate or other.bucket.has(rate, now))
     ]
     return min(short, key=lambda other: other.registrations / other.weight, default=None)
 

@@ -5,9 +5,12 @@ Pure numbers; times are the director's `now`.
 
 from __future__ import annotations
 
+AT_ONCE = 0.1
+"""Seconds' worth of the rate that an idle server takes in one go."""
+
 
 class Bucket:
-    """A token bucket: `rate` a second, a second's worth at once. What must pass may run it into debt."""
+    """A token bucket: `rate` a second, a tenth of that at once. What must pass may run it into debt."""
 
     __slots__ = ("_at", "_tokens", "rate")
 
@@ -16,11 +19,16 @@ class Bucket:
         self._tokens = 0.0
         self._at = 0.0
 
+    def has(self, rate: float, now: float) -> bool:
+        """Whether there is a token now; takes none."""
+        return rate != self.rate or self._tokens + (now - self._at) * rate >= 1.0
+
     def take(self, rate: float, now: float, *, must: bool) -> bool:
         """One token; False when there is none, unless it `must` pass (then later ones wait for it)."""
+        most = max(rate * AT_ONCE, 1.0)
         if rate != self.rate:
-            self.rate, self._tokens, self._at = rate, max(rate, 1.0), now
-        self._tokens = min(self._tokens + (now - self._at) * rate, max(rate, 1.0))
+            self.rate, self._tokens, self._at = rate, most, now
+        self._tokens = min(self._tokens + (now - self._at) * rate, most)
         self._at = now
         if self._tokens < 1.0 and not must:
             return False

@@ -16,7 +16,7 @@ from sipbalancer.director import learn
 from sipbalancer.director.answers import answer_to, way_back
 from sipbalancer.director.given_up import ack, cancel
 from sipbalancer.director.repeats import final_key
-from sipbalancer.director.service import RealServer
+from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.to_server import edit
 from sipbalancer.director.transactions import TIMER_F, Transaction
@@ -88,7 +88,8 @@ class Retries:
 
     def _missed(self, transaction: Transaction, now: float) -> None:
         health = transaction.server.health
-        if health.evidence.missed(now):
+        first, transaction.missed_by = transaction.missed_by is not transaction.server, transaction.server
+        if health.evidence.missed(now, first):
             self._state.suspects[health] = None
 
     def _repeat(self, transaction: Transaction, now: float) -> None:
@@ -125,6 +126,10 @@ class Retries:
         if server is None or transaction.cancelled or transaction.stays:
             return False
         state, service, old = self._state, transaction.service, transaction.server
+        if transaction.method == b"REGISTER" and not _admitted(server, service, now):
+            state.waiting.put(transaction.key, transaction.first, now)
+            state.transactions.release(transaction)
+            return True
         transaction.tried += (old,)
         old.transactions -= 1
         server.transactions += 1
@@ -264,3 +269,9 @@ class Retries:
         for transaction in list(self._state.held.values()):
             if transaction.server in servers:
                 self.settle(transaction, now)
+
+
+def _admitted(server: RealServer, service: VirtualService, now: float) -> bool:
+    """`registerrate` holds for what a dead server leaves behind, most of all; the phone's next copy tries again."""
+    rate = service.config.registerrate
+    return not rate or server.bucket.take(rate, now, must=False)

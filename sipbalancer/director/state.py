@@ -42,6 +42,8 @@ class State:
         """Call pin key -> server number, until a 2xx confirms."""
         self.waiting: RecentPins[float] = RecentPins(262144, 2 * TIMER_F)
         """Key of a REGISTER that `registerrate` holds off -> when its first copy came."""
+        self.challenged: RecentPins[int] = RecentPins(65536, TIMER_F)
+        """`registerrate`: Call-ID of a REGISTER that was challenged -> by the server of this number."""
         self.expected: RecentPins[Bound] = RecentPins(65536, TIMER_F)
         """Contact asked for by a REGISTER with credentials -> what its 2xx will bind. A server that has stored the
         Contact may use it before we see that 2xx (a qualify OPTIONS overtakes it; measured with Asterisk 22)."""

@@ -45,6 +45,8 @@ class Transaction:
     """`quiescent`: its pin waits for the server's return."""
     interval: float = 0.0
     """Seconds to the next repeat."""
+    missed_by: RealServer | None = None
+    """The server that has been counted as leaving it unanswered."""
     tried: tuple[RealServer, ...] = ()
     """Servers it was taken from: what they still say must not reach the client."""
     by_us: bool = False
@@ -134,6 +136,12 @@ class Transactions:
             if transaction.tried:
                 self.given_up.put(transaction.key, transaction, now)
         self.ended.put(transaction.key, transaction.server.number, now)
+
+    def release(self, transaction: Transaction) -> None:
+        """Know nothing of it any more: the client's next copy is a first one."""
+        if self.pending.pop(transaction.key, None) is not None:
+            transaction.server.transactions -= 1
+            self._held -= len(transaction.data)
 
     def forget(self, transaction: Transaction, now: float) -> None:
         """We answered it ourselves: its repeats meet that answer, and what its tries still say is cleaned up."""

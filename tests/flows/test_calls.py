@@ -166,3 +166,14 @@ def test_many_calls_at_once_are_all_answered_and_all_ended() -> None:
     assert sum(phone.finals["BYE", 200] for phone in phones) == 90
     assert pool.balancer.pins("call") == 0
     at_most_one_call_each(pool)
+
+
+def test_a_200_that_comes_again_after_the_bye_makes_no_call_of_it() -> None:
+    pool = Pool()
+    phone = pool.registered("1001")
+    pool.calls(phone, "600")
+    late = next(packet for packet in pool.lab.log if " 200 " in packet.line and b" INVITE\r\n" in packet.data)
+    pool.hang_up(phone)
+    pool.lab.send(late.source, [(late.data, late.destination)])
+    pool.run(1)
+    assert pool.balancer.pins("call") == 0

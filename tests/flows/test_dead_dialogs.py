@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sipbalancer.demo.call import CallState
@@ -11,7 +13,7 @@ from tests.flows.pool import Pool
 from tests.flows.server import LabServer
 
 
-def _in_call(**words: object) -> tuple[Pool, Phone, LabServer]:
+def _in_call(**words: Any) -> tuple[Pool, Phone, LabServer]:
     pool = Pool(interval=1.0, **words)
     phone = pool.registered("1001")
     assert pool.calls(phone, "600").state is CallState.TALKING

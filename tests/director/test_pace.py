@@ -1,0 +1,37 @@
+"""The bucket lets no more than its rate through, and the ramp rises evenly."""
+
+from __future__ import annotations
+
+from sipbalancer.director.pace import LEAST_SHARE, Bucket, ramp
+
+
+def test_in_any_second_no_more_than_the_rate_and_a_tenth() -> None:
+    bucket = Bucket()
+    taken = [step / 100 for step in range(1000) if bucket.take(20.0, 50.0 + step / 100, must=False)]
+    worst = max(sum(start <= at < start + 1 for at in taken) for start in taken)
+    assert worst <= 22
+    assert 195 <= len(taken) <= 203
+
+
+def test_what_must_pass_is_paid_for_later() -> None:
+    bucket = Bucket()
+    assert all(bucket.take(10.0, 50.0, must=True) for _ in range(5))
+    assert not bucket.has(10.0, 50.3) and not bucket.take(10.0, 50.3, must=False)
+    assert bucket.has(10.0, 50.6) and bucket.take(10.0, 50.6, must=False)
+
+
+def test_looking_takes_nothing() -> None:
+    bucket = Bucket()
+    bucket.take(10.0, 50.0, must=False)
+    assert [bucket.has(10.0, 50.2) for _ in range(5)] == [True] * 5
+
+
+def test_a_rate_below_one_still_lets_one_through() -> None:
+    bucket = Bucket()
+    assert [bucket.take(0.5, 50.0 + second, must=False) for second in range(4)] == [True, False, True, False]
+
+
+def test_the_ramp_begins_low_and_ends_whole() -> None:
+    assert ramp(100.0, 10.0, 100.0) == LEAST_SHARE
+    assert ramp(100.0, 10.0, 105.0) == 0.5
+    assert ramp(100.0, 10.0, 110.0) == ramp(0.0, 10.0, 5.0) == ramp(100.0, 0.0, 100.0) == 1.0

@@ -1,0 +1,76 @@
+"""Ten thousand phones on four servers, one killed: they come back soon, and not all at once."""
+
+from __future__ import annotations
+
+from sipbalancer.director.verdict import ProbeResult
+from tests.flows.crowd import Crowd, LightServer
+
+PHONES = 10_000
+RATE = 70.0
+LIFE = 120
+WINDOW = 0.9 * LIFE + 8 + 14
+"""Seconds in which all must be registered anew: the longest refresh, the longest wait in silence, the longest
+Retry-After; what they cost (2 REGISTERs each, beside the refreshes of all others) is less than three times RATE."""
+
+
+def _died() -> tuple[Crowd, LightServer, float]:
+    crowd = Crowd(PHONES, 4, ignoring=0.1, registerrate=RATE, maxexpires=LIFE, slowstart=30.0)
+    crowd.begin(60)
+    crowd.run(100)
+    assert sum(crowd.spread().values()) == PHONES
+    dead = next(iter(crowd.servers.values()))
+    dead.alive = False
+    died = crowd.now
+    crowd.run(1.2)
+    crowd.judge(dead, ProbeResult.TIMEOUT)
+    return crowd, dead, died
+
+
+def _worst(server: LightServer, since: float) -> int:
+    return max(count for second, count in server.seconds.items() if second > since)
+
+
+def test_ten_thousand_phones_survive_one_server_of_four() -> None:
+    crowd, dead, died = _died()
+    crowd.run(WINDOW)
+    spread = crowd.spread()
+    assert dead.key not in spread and sum(spread.values()) == PHONES
+    assert all(abs(count / (PHONES / 3) - 1) < 0.05 for count in spread.values()), spread
+    assert max(_worst(server, died) for server in crowd.servers.values() if server is not dead) <= 1.2 * RATE
+    dead.alive = True
+    crowd.judge(dead, ProbeResult.OK)
+    back = crowd.now
+    for _ in range(30):
+        crowd.run(LIFE / 20)
+        spread = crowd.spread()
+        assert sum(spread.values()) == PHONES, "nobody loses a registration to the move home"
+    assert all(abs(count / (PHONES / 4) - 1) < 0.05 for count in spread.values()), spread
+    assert _worst(dead, back) <= 1.2 * RATE
+
+
+def test_old_credentials_do_not_pass_the_rate() -> None:
+    crowd = Crowd(300, 2, registerrate=20.0)
+    crowd.begin(100)
+    crowd.run(120)
+    assert sum(crowd.spread().values()) == 300
+    dead, survivor = crowd.servers.values()
+    dead.alive = False
+    died = crowd.now
+    crowd.judge(dead, ProbeResult.REFUSED)
+    crowd.ask_all()  # at one moment: only the spread of Retry-After parts them
+    crowd.run(120)
+    assert crowd.spread() == {survivor.key: 300}
+    assert _worst(survivor, died) <= 24
+
+
+def test_what_a_dead_server_leaves_behind_does_not_pass_the_rate() -> None:
+    crowd = Crowd(400, 2, registerrate=60.0)
+    dead, survivor = crowd.servers.values()
+    dead.alive = False
+    died = crowd.now
+    crowd.ask_all()
+    crowd.run(4)
+    crowd.judge(dead, ProbeResult.TIMEOUT)
+    crowd.run(80)
+    assert crowd.spread() == {survivor.key: 400}
+    assert _worst(survivor, died) <= 72
