@@ -6,6 +6,7 @@ import getpass
 import os
 import smtplib
 import socket
+from email import policy
 from email.message import EmailMessage
 from email.utils import formatdate, getaddresses, make_msgid
 from typing import NamedTuple
@@ -17,6 +18,8 @@ SENDMAIL = "/usr/sbin/sendmail"
 LIMIT = 20.0
 """Seconds for one mail as a whole."""
 SMTP_PORT = 25
+LONGEST_LINE = 900
+"""RFC 5322 section 2.1.1 allows 998 characters."""
 
 
 class Letter(NamedTuple):
@@ -57,7 +60,9 @@ def _message(letter: Letter) -> tuple[EmailMessage, str, list[str]]:
     if not recipients:
         raise ValueError(f"emailalert names no address: {letter.to}")
     (_, sender), *_ = getaddresses([letter.sender or own])
-    message = EmailMessage()
+    # Folding puts a blank before a long subject; where no encoded words need it (RFC 2047: 75 characters), do without.
+    plain = letter.subject.isascii()
+    message = EmailMessage(policy.default.clone(max_line_length=LONGEST_LINE if plain else 78))
     try:
         message["From"] = letter.sender or own
         message["To"] = ", ".join(recipients)

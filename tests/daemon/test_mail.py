@@ -47,6 +47,13 @@ def test_the_from_header_is_the_file_s_own_and_so_is_the_envelope(server: SmtpSe
     assert "sipbalancer Alerts" in mail.message["From"]
 
 
+def test_a_long_subject_stays_as_it_is(server: SmtpServer) -> None:
+    subject = "real server down: " + ", ".join(f"192.0.2.{number}:5060" for number in range(12))
+    for text in (subject, f"[Büro] {subject}"):
+        assert asyncio.run(post(letter(server.place, subject=text))) == ""
+        assert server.mails[-1].message["Subject"] == text
+
+
 def test_a_recipient_that_is_refused_does_not_cost_the_others_theirs() -> None:
     server = SmtpServer(HOST, refuse="b@x.example")
     assert asyncio.run(post(letter(server.place))) == f"{server.place}: refused for b@x.example"
