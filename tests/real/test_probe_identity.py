@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from sipbalancer.daemon.probe_sip import Question, Timers, ask
+from sipbalancer.daemon.probe_sip import Probe, Question
 from sipbalancer.demo.asterisk import Instance, Tree, User
 from sipbalancer.director.verdict import ProbeOutcome, ProbeResult
 from tests.real.phone import Phone
@@ -25,27 +25,50 @@ from tests.real.pool import VIRTUAL, Pool
 from tests.real.programs import eventually
 
 ADDRESS = "127.0.0.18"
-ONE_COPY = Timers(60.0, 60.0)
 
 
-def probe(server: str, timeout: float = 5.0, login: str = "", timers: Timers = Timers()) -> ProbeOutcome:  # noqa: B008
-    question = Question((server, 5060), VIRTUAL, timeout, login)
-    return asyncio.run(ask(question, secrets.token_bytes, time.perf_counter, timers))
+async def ask(question: Question) -> ProbeOutcome:
+    probe = Probe(question, secrets.token_bytes, time.perf_counter)
+    try:
+        return await probe.ask()
+    finally:
+        probe.close()
 
 
-def test_a_thousand_probes_are_all_answered_to_their_own_sockets_by_the_first_copy(pool: Pool) -> None:
-    """Ten at a time: an answer that went to another probe's socket would be a probe without one."""
-    question = Question((pool.servers[0].address, 5060), VIRTUAL, 10.0)
+def probe(server: str, timeout: float = 5.0, login: str = "") -> ProbeOutcome:
+    return asyncio.run(ask(Question((server, 5060), VIRTUAL, timeout, login)))
+
+
+def test_a_thousand_probes_are_all_answered_to_their_own_sockets(pool: Pool) -> None:
+    """Ten at a time, each alone in its burst: an answer that went to another's socket would be a probe without one."""
+    question = Question((pool.servers[0].address, 5060), VIRTUAL, 10.0, wait=5.0)
 
     async def thousand() -> list[ProbeOutcome]:
         outcomes = []
         for _ in range(100):
-            ten = (ask(question, secrets.token_bytes, time.perf_counter, ONE_COPY) for _ in range(10))
-            outcomes += await asyncio.gather(*ten)
+            outcomes += await asyncio.gather(*(ask(question) for _ in range(10)))
         return outcomes
 
-    said = Counter((outcome.result, outcome.text) for outcome in asyncio.run(thousand()))
-    assert said == {(ProbeResult.OK, "200 OK"): 1000}
+    said = Counter((outcome.result, outcome.text, outcome.probes) for outcome in asyncio.run(thousand()))
+    assert said == {(ProbeResult.OK, "200 OK", 1): 1000}
+
+
+def test_twenty_probes_of_one_socket_are_each_answered(pool: Pool) -> None:
+    """A burst shares a port: fresh branches are enough, as `probe_sip` says."""
+
+    async def burst() -> list[ProbeOutcome]:
+        made = Probe(Question((pool.servers[0].address, 5060), VIRTUAL, 10.0), secrets.token_bytes, time.perf_counter)
+        for _ in range(20):
+            assert await made._send() is None
+        outcomes: list[ProbeOutcome] = []
+        while len(outcomes) < 20:
+            outcome = await made._listen(5.0)
+            assert outcome is not None, f"only {len(outcomes)} answers"
+            outcomes.append(outcome)
+        made.close()
+        return outcomes
+
+    assert {outcome[:2] for outcome in asyncio.run(burst())} == {(ProbeResult.OK, "200 OK")}
 
 
 @pytest.mark.parametrize("login", ["1001@127.0.0.10", "nobody@127.0.0.10"], ids=["a phone it knows", "nobody"])
@@ -72,7 +95,7 @@ def test_what_probes_see_of_a_server_from_before_its_start_to_its_end(own: Insta
 
     os.kill(own.pid, signal.SIGSTOP)
     os.waitid(os.P_PID, own.pid, os.WSTOPPED | os.WNOWAIT)  # every thread stands still
-    assert probe(ADDRESS, timeout=0.7)[:2] == (ProbeResult.TIMEOUT, "no answer within 0.7 s")
+    assert probe(ADDRESS)[:2] == (ProbeResult.TIMEOUT, "20 probes unanswered in 1.1 s")
     os.kill(own.pid, signal.SIGCONT)
     assert probe(ADDRESS)[:2] == (ProbeResult.OK, "200 OK")
 
