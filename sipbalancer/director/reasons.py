@@ -4,6 +4,9 @@ from __future__ import annotations
 
 RULES = {
     "framing": "no blank line ends the headers (RFC 3261 7)",
+    "lines": "it has more than 256 header lines",
+    "list": "one header line lists more than 128 elements",
+    "route": "it has more than 64 Routes",
     "header": "a header line has no name or no colon (RFC 3261 7.3)",
     "request line": "the first line is no `METHOD URI SIP/2.0` (RFC 3261 7.1)",
     "status line": "the first line is no `SIP/2.0 CODE REASON` (RFC 3261 7.2)",

@@ -16,7 +16,7 @@ LONGEST = 254
 
 _NAME = rb'\s*(?:"[^"\\]*"\s*|[^"<\s][^"<]*|)'
 """White space is taken by one part alone: where two may share it out, a failed match tries every way to do so."""
-_PLAIN = re.compile(_NAME + rb"<sip:([A-Za-z0-9_.+-]+)@([A-Za-z0-9.-]+)(?::[0-9]{1,4})?(?:;[^<>\s?]*)?>")
+_PLAIN = re.compile(_NAME + rb"<sip:([A-Za-z0-9_.+-]+)@([A-Za-z0-9.-]+)(?::[0-9]{1,4})?(?:;[^<>\s?]{0,999})?>")
 _TAG = re.compile(_NAME + rb'<[^<>]*>;tag=([^;,\s"]+)(?:;|\Z)')
 """The usual spellings; whatever else is read the general way, which a property test holds them to."""
 

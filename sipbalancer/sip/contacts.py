@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sipbalancer.errors import MalformedMessage
+from sipbalancer.sip.grammar import VALUES
 from sipbalancer.sip.headers import Message, read_message
 from sipbalancer.sip.uri import Uri, addr_spec, parameter, parameters, read_uri, split_values
 
@@ -32,6 +33,8 @@ def read_contacts(data: bytes) -> list[Contact]:
         if value.strip() == b"*":
             return [STAR]
         contacts.extend(_contact(value[start:stop], default) for start, stop in split_values(value))
+        if len(contacts) > VALUES:
+            raise MalformedMessage("contact")
     return contacts
 
 

@@ -14,7 +14,8 @@ Edit = tuple[int, int, bytes]
 
 HOPS = tuple(str(hops).encode() for hops in range(1000))
 
-_SUPPORTED = re.compile(rb"\n(?:supported|k)[ \t]*:((?:[^\n]|\n[ \t])*)", re.IGNORECASE)
+_SUPPORTED = re.compile(rb"\n(?:supported|k)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
+_PATH = re.compile(rb"(?:\A|,)\s*path\s*(?:,|\Z)", re.IGNORECASE)
 
 
 def splice(data: bytes, edits: list[Edit]) -> bytes:
@@ -80,10 +81,7 @@ def names_path(data: bytes, head: int, end: int) -> bool:
     at = data.find(b"\nSupported: ", head, end) + 12
     if at > 11 and b" path," in b" %b," % data[at : data.find(b"\r\n", at)]:
         return True  # the usual spelling; the reader below takes every other
-    return any(
-        b"path" in [tag.strip().lower() for tag in match[1].split(b",")]
-        for match in _SUPPORTED.finditer(data, head - 1, end)
-    )
+    return any(_PATH.search(match[1]) for match in _SUPPORTED.finditer(data, head - 1, end))
 
 
 def pop_via(data: bytes, start: int, end: int) -> bytes:

@@ -10,7 +10,7 @@ import re
 LEAST = 60
 """Seconds; shorter lives would only make phones refresh."""
 
-_CONTACT = re.compile(rb"\n(?:contact|m)[ \t]*:((?:[^\n]|\n[ \t])*)", re.IGNORECASE)
+_CONTACT = re.compile(rb"\n(?:contact|m)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
 _PARAMETER = re.compile(rb"(;[ \t]*expires[ \t]*=[ \t]*)([0-9]{1,10})(?![0-9])", re.IGNORECASE)
 _HEADER = re.compile(rb"(\nexpires[ \t]*:[ \t]*)([0-9]{1,10})(?![0-9])", re.IGNORECASE)
 

@@ -46,10 +46,10 @@ ODD_LINE = re.compile(
 space behind its colon, or behind a bare LF. One hit sends the whole message to the general reader, so that both always
 agree."""
 
-_SENT_BY = rb"((?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?)"
+_SENT_BY = rb"((?:\[[0-9A-Fa-f:.]{1,64}\]|[A-Za-z0-9._-]{1,255})(?::[0-9]{1,5})?)"
 
 REQUEST_HEAD = re.compile(
-    rb"([A-Z]+) (\S+) SIP/2\.0\r\nVia: SIP/2\.0/UDP " + _SENT_BY + rb"(;rport)?;branch=([^;,\s\"]+)(;rport)?\r\n"
+    rb"([A-Z]+) (\S+) SIP/2\.0\r\nVia: SIP/2\.0/UDP " + _SENT_BY + rb"(;rport)?;branch=([^;,\s\"]{1,999})(;rport)?\r\n"
 )
 """Request line and top Via in the common spelling: method, Request-URI, sent-by, rport?, branch, rport?."""
 
@@ -89,3 +89,15 @@ SIP_URI = re.compile(
 """19.1.1, as loose as phones are: the user part is not checked character by character."""
 
 DEFAULT_PORT = 5060
+
+LINES = 256
+"""Header lines of a message, folded ones counted singly."""
+VALUES = 128
+"""Elements of one header line."""
+ROUTES = 64
+PARAMETERS = 64
+"""Parameters that are looked through for a name; what stands behind them is not seen."""
+LONGEST_URI = 2048
+LONGEST_VIA = 2048
+"""Octets. All six are far beyond what is ever written, and keep the largest datagram from costing 50 ms of everybody's
+time: it is 65,000 octets of the cheapest lines, commas or semicolons there are."""

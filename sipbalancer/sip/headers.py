@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sipbalancer.errors import MalformedMessage
-from sipbalancer.sip.grammar import COMPACT
+from sipbalancer.sip.grammar import COMPACT, LINES
 
 
 class Header(NamedTuple):
@@ -52,20 +52,28 @@ class Message(NamedTuple):
 
 
 def read_message(data: bytes) -> Message:
-    """Take a message apart. MalformedMessage("framing") without the blank line, ("header") for a line with no colon."""
+    """Take a message apart.
+
+    MalformedMessage("framing") without the blank line, ("header") for a line with no colon, ("lines") for too many.
+    """
     start = 0
     while data[start : start + 2] == b"\r\n":
         start += 2
     at, stop = _line(data, start)
     start_line = data[start:stop]
     headers: list[Header] = []
+    lines = 0
     while True:
         line = at
         at, stop = _line(data, line)
         if stop == line:
             return Message(data, start_line, tuple(headers), at)
-        while data[at : at + 1] in (b" ", b"\t"):
+        lines += 1
+        while data[at : at + 1] in (b" ", b"\t") and lines <= LINES:
             at, stop = _line(data, at)
+            lines += 1
+        if lines > LINES:
+            raise MalformedMessage("lines")
         headers.append(_header(data, line, stop, at))
 
 

@@ -12,12 +12,28 @@ Every function raises MalformedMessage(reason) and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from sipbalancer.errors import MalformedMessage
-from sipbalancer.sip.grammar import ODD_LINE, REQUEST_HEAD, REQUEST_LINE, RESPONSE_HEAD, STATUS_LINE, VIA
+from sipbalancer.sip.grammar import (
+    LINES,
+    LONGEST_VIA,
+    ODD_LINE,
+    PARAMETERS,
+    REQUEST_HEAD,
+    REQUEST_LINE,
+    RESPONSE_HEAD,
+    ROUTES,
+    STATUS_LINE,
+    VIA,
+)
 from sipbalancer.sip.headers import Header, Message, read_message
 from sipbalancer.sip.uri import addr_spec, parameter, split_values
+
+_ROOMY = 6 * LINES
+"""Octets below which that many lines have no room in the usual spelling."""
 
 RouteElement = tuple[bytes, int, int]
 """(URI, cut start, cut end): cutting the spans of the leading elements removes just them, whole lines where whole."""
@@ -94,7 +110,7 @@ def scan_request(data: bytes) -> RequestFacts:
     """Facts of a request (see Request). MalformedMessage for what must not be forwarded (RFC 3261 16.3)."""
     top = REQUEST_HEAD.match(data)
     end = data.find(b"\r\n\r\n")
-    if top is None or end < 0 or ODD_LINE.search(data, 0, end):
+    if top is None or end < 0 or ODD_LINE.search(data, 0, end) or (end > _ROOMY and data.count(b"\n", 0, end) > LINES):
         return _read_request(data)
     method, uri, sent_by, before, branch, after = top.groups()
     via_end = top.end() - 2
@@ -205,12 +221,7 @@ def _read_response(data: bytes) -> ResponseFacts:
     line = STATUS_LINE.match(message.start_line)
     if line is None:
         raise MalformedMessage("status line")
-    vias = [
-        (header, header.start + start, header.start + stop)
-        for header in message.headers
-        if header.name == b"via"
-        for start, stop in split_values(data[header.start : header.stop])
-    ]
+    vias = list(islice(_vias(message), 2))
     if not vias:
         raise MalformedMessage("via")
     header, start, stop = vias[0]
@@ -234,12 +245,20 @@ def _end(message: Message) -> int:
     return end - 1 if message.data[end - 1] == 0x0D else end
 
 
-def _top_via(message: Message) -> tuple[int, int]:
+def _vias(message: Message) -> Iterator[tuple[Header, int, int]]:
+    """Each Via element: its line, and where it stands."""
     for header in message.headers:
         if header.name == b"via":
-            spans = split_values(message.data[header.start : header.stop])
-            if spans:
-                return header.start + spans[0][0], header.start + spans[0][1]
+            for start, stop in split_values(message.data[header.start : header.stop]):
+                yield header, header.start + start, header.start + stop
+
+
+def _top_via(message: Message) -> tuple[int, int]:
+    """Of a request: one that `parameter` will see all of, also with what we write behind it, when it comes back."""
+    for _, start, stop in _vias(message):
+        if stop - start > LONGEST_VIA or message.data.count(b";", start, stop) > PARAMETERS - 2:
+            break
+        return start, stop
     raise MalformedMessage("via")
 
 
@@ -303,11 +322,16 @@ def _hops(message: Message) -> tuple[int, int, int]:
 
 
 def read_routes(message: Message) -> tuple[RouteElement, ...]:
-    """All Route elements in order (20.34). MalformedMessage("name-addr") for one without a closing bracket."""
+    """All Route elements in order (20.34).
+
+    MalformedMessage("name-addr") for one without a closing bracket, ("route") for more than `ROUTES`.
+    """
     routes: list[RouteElement] = []
     for header in message.headers:
         if header.name == b"route":
             routes.extend(_route_line(message.data, header))
+            if len(routes) > ROUTES:
+                raise MalformedMessage("route")
     return tuple(routes)
 
 

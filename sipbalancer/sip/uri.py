@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
+from itertools import islice
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from sipbalancer.errors import MalformedMessage
-from sipbalancer.sip.grammar import DEFAULT_PORT, HOST_PORT, PARAMETER, SIP_URI
+from sipbalancer.sip.grammar import (
+    DEFAULT_PORT,
+    HOST_PORT,
+    LONGEST_URI,
+    PARAMETER,
+    PARAMETERS,
+    SIP_URI,
+    VALUES,
+)
 
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _DISPLAY_NAME = re.compile(rb'\s*"(?:[^"\\]|\\.)*"', re.DOTALL)
 _PIECE = re.compile(rb'"(?:[^"\\]|\\.?)*"?|<[^>]*>?|,', re.DOTALL)
 """What a list is split by: a comma, but none inside quotes or <>."""
@@ -33,8 +42,8 @@ class Uri(NamedTuple):
 
 
 def read_uri(text: bytes) -> Uri:
-    """Read a SIP or SIPS URI. MalformedMessage("uri") when it is none."""
-    match = SIP_URI.match(text)
+    """Read a SIP or SIPS URI. MalformedMessage("uri") when it is none, or longer than `LONGEST_URI`."""
+    match = SIP_URI.match(text) if len(text) <= LONGEST_URI else None
     if match is None:
         raise MalformedMessage("uri")
     user, host, port, params = match["user"] or b"", match["host"], match["port"], match["params"] or b""
@@ -67,11 +76,7 @@ def _one_spelling(host: bytes) -> bytes:
 
 def unescape(text: bytes) -> bytes:
     """Undo %XX (19.1.2); a broken escape stays as it is."""
-    return _ESCAPE.sub(_escaped, text) if b"%" in text else text
-
-
-def _escaped(match: re.Match[bytes]) -> bytes:
-    return bytes((int(match[1], 16),))
+    return unquote_to_bytes(text) if b"%" in text else text
 
 
 def addr_spec(value: bytes) -> bytes:
@@ -97,8 +102,9 @@ def parameters(value: bytes) -> bytes:
 
 
 def parameter(params: bytes, name: bytes) -> bytes | None:
-    """One parameter by its lower-case name: its value, b"" when it stands bare, None when absent."""
-    for match in PARAMETER.finditer(params):
+    """One parameter by its lower-case name: its value, b"" when it stands bare, None when absent (among the first
+    `PARAMETERS`)."""
+    for match in islice(PARAMETER.finditer(params), PARAMETERS):
         if match[1].lower() == name:
             return match[2] or b""
     return None
@@ -115,13 +121,18 @@ def _after_display_name(value: bytes) -> int:
 
 
 def split_values(value: bytes) -> list[tuple[int, int]]:
-    """(start, end) of each comma-separated element of a header value (7.3.1), trimmed; quotes and <> hold."""
+    """(start, end) of each comma-separated element of a header value (7.3.1), trimmed; quotes and <> hold.
+
+    MalformedMessage("list") for more than `VALUES` pieces.
+    """
     spans: list[tuple[int, int]] = []
     start = 0
     for match in _PIECE.finditer(value) if b"," in value else ():
         if match[0] == b",":
             spans.append(_trim(value, start, match.start()))
             start = match.end()
+            if len(spans) >= VALUES:
+                raise MalformedMessage("list")
     spans.append(_trim(value, start, len(value)))
     return [span for span in spans if span[0] < span[1]]
 

@@ -211,6 +211,14 @@ def test_only_the_top_via_is_cleaned() -> None:
         (with_header(b"Max-Forwards", b"1000"), "max-forwards"),
         (doubled(b"no colon"), "header"),
         (doubled(b"Route: <sip:192.0.2.1"), "name-addr"),
+        (doubled(b"X-Odd: " + b"\r\n ".join([b"a"] * 300)), "lines"),
+        (doubled(b"X-Usual: a\r\n" * 300 + b"X-Last: a"), "lines"),
+        (doubled(b"Route: " + b",".join([b"<sip:192.0.2.1>"] * 65)), "route"),
+        (doubled(b"Route: <sip:192.0.2.1>\r\n" * 65 + b"X-Last: a"), "route"),
+        (doubled(b"Route: " + b",".join([b"<sip:192.0.2.1>"] * 200)), "list"),
+        (with_header(b"Via", VIA + b", a" * 200), "list"),
+        (with_header(b"Via", VIA + b";a" * 64), "via"),
+        (with_header(b"Via", VIA + b"a" * 2048), "via"),
     ],
 )
 def test_what_must_not_be_forwarded(data: bytes, reason: str) -> None:

@@ -37,7 +37,9 @@ def test_the_parts_of_a_uri(text: bytes, read: tuple[bytes, bytes, int, bytes]) 
     assert read_uri(text).place == read[1:3]
 
 
-@pytest.mark.parametrize("text", [b"", b"sip:", b"tel:1", b"sip:h:65536", b"sip:a@", b"sip:a b@h", b"<sip:h>", b"*"])
+@pytest.mark.parametrize(
+    "text", [b"", b"sip:", b"tel:1", b"sip:h:65536", b"sip:a@", b"sip:a b@h", b"<sip:h>", b"*", b"sip:" + b"h" * 2048]
+)
 def test_what_is_no_sip_uri(text: bytes) -> None:
     with pytest.raises(MalformedMessage):
         read_uri(text)
@@ -104,6 +106,8 @@ def test_what_is_no_name_addr(value: bytes) -> None:
         (b";ab=1", b"b", None),
         (b';x=";b=no";b=yes', b"b", b"yes"),
         (b"", b"b", None),
+        (b";a" * 63 + b";b=1", b"b", b"1"),
+        (b";a" * 64 + b";b=1", b"b", None),
     ],
 )
 def test_a_parameter(params: bytes, name: bytes, value: bytes | None) -> None:
