@@ -68,7 +68,8 @@ def request(
 def answer(forwarded: bytes, status: int, *more: str, tag: str = "t") -> bytes:
     """What a server (or a phone) answers to the request as it arrived there."""
     lines = forwarded.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")[1:]
-    kept = [line for line in lines if re.match(r"(Via|From|Call-ID|CSeq|Record-Route|Path):", line)]
+    kept = [line for line in lines if line.startswith("Via:")]
+    kept += [line for line in lines if re.match(r"(From|Call-ID|CSeq|Record-Route|Path):", line)]
     to = next(line for line in lines if line.startswith("To:"))
     to += "" if ";tag=" in to or status == 100 else f";tag={tag}"
     return message(f"SIP/2.0 {status} Whatever", *kept, to, *more, "Content-Length: 0")
