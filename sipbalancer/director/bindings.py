@@ -126,6 +126,9 @@ class Bindings:
             return
         bound = Bound(uri, which, client, now + life, aor, serial)
         self._store(key, held, (*others, bound))
+        for old in held:
+            if old.identity == which and old.client != client:
+                self._unindex(old, key)
         self._note(bound, now + STORED_LIVES * life)
         for text in (b"c" + which, b"u" + which.partition(b"@")[0], b"f" + client):
             hashed = self._hashed(text)
