@@ -182,6 +182,7 @@ def _faults() -> list[Fault]:
             (),
             frozenset({"overloaded"}),
             spared=a1,
+            talk=45,
         ),
         Fault("full", "one extension answers 503", _full, _not_full, target=FULL),
         Fault("flap", "SIGSTOP 3 s, SIGCONT 3 s, again and again", _flap, _heal, a1, DEAD, quick=24),

@@ -21,7 +21,7 @@ class Waits:
 
     count: int
     lost: int
-    """No final within 32 s, or a final above 299 that no server said."""
+    """No final within 32 s of the (last, challenged) transaction, or a final above 299 that no server said."""
     refused: int
     """A final above 299 (401 after credentials too) that a server said."""
     over_half: int
@@ -43,7 +43,7 @@ class Waits:
 
 
 def is_lost(op: Op, names: frozenset[str]) -> bool:
-    if not op.status or op.ended - op.began > LOST_AFTER:
+    if not op.status or op.ended - op.sent > LOST_AFTER:
         return True
     return op.status >= 300 and op.by not in names
 

@@ -31,6 +31,8 @@ class Op:
     ended: float = 0.0
     status: int = 0
     """The final; 0 = none came."""
+    sent: float = 0.0
+    """When the last of its transactions began: 32 s run from here."""
     by: str = ""
     """Its Server header: the Asterisk's name, empty or another for what a balancer said itself."""
 
@@ -93,12 +95,13 @@ class BookedPhone(Phone):
 
         def noted(response: Message | None, at: float) -> None:
             if not op.ended and (response is None or response.status >= 200):
-                op.ended = at
+                op.ended, op.sent = at, asking.transaction.started
                 if response is not None:
                     op.status, op.by = response.status, response.get("Server")
             answered(response, at)
 
-        return super().ask(request, now, noted, dialog)
+        asking = super().ask(request, now, noted, dialog)
+        return asking
 
     def talking(self, call: Call, now: float) -> None:
         if call.outgoing:

@@ -13,7 +13,7 @@ from bench.faults.phones import CallRecord, Op
 NAMES = {"10.72.0.11": "a1", "10.72.0.12": "a2", "10.72.0.13": "a3"}
 SERVERS = frozenset(NAMES.values())
 MOMENTS = Moments(fault=100.0, repair=115.0, repaired=116.0)
-FINE = Op("REGISTER", False, "1001", "r", "sip:10.71.0.1", 101.0, 101.1, 200, "a2")
+FINE = Op("REGISTER", False, "1001", "r", "sip:10.71.0.1", 101.0, 101.1, 200, 101.0, "a2")
 CALL = CallRecord("c", "1001", "600", "a2", 100.0, 100.1, 108.0, "hung up", 200, 200)
 
 
@@ -36,6 +36,7 @@ def test_lost_is_no_answer_a_late_one_or_a_refusal_no_server_said() -> None:
     assert not is_lost(FINE, SERVERS)
     assert is_lost(replace(FINE, ended=0.0, status=0), SERVERS)
     assert is_lost(replace(FINE, ended=134.0), SERVERS)
+    assert not is_lost(replace(FINE, ended=134.0, sent=120.0), SERVERS)  # challenged late, then answered in time
     assert is_lost(replace(FINE, status=503, by=""), SERVERS)
     assert is_lost(replace(FINE, status=408, by="kamailio"), SERVERS)
     refused = replace(FINE, status=503, by="a1")
@@ -83,6 +84,6 @@ def test_only_what_was_under_way_during_the_fault_counts() -> None:
 
 
 def test_calls_to_the_full_extension_may_be_refused() -> None:
-    call = Op("INVITE", False, "1001", "i", "sip:634@10.71.0.1", 101.0, 101.1, 503, "a1")
+    call = Op("INVITE", False, "1001", "i", "sip:634@10.71.0.1", 101.0, 101.1, 503, 101.0, "a1")
     assert measured("full", (call,)).invite.count == 0
     assert measured("kill", (call,)).invite.refused == 1
