@@ -100,7 +100,7 @@ def _lossy(leg: str, percent: int, server: str = "") -> Act:
 
 
 def _graceful(scene: Scene, seconds: float) -> None:
-    scene.servers.instances[0].drain()
+    scene.servers.drain(0)
     time.sleep(seconds)
 
 

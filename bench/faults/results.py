@@ -26,10 +26,22 @@ class Results:
             "kernel": platform.release(),
         }
 
-    def add(self, fault: Fault, balancer: str, quick: bool, found: Outcome, used: dict[str, float]) -> None:
+    def add(
+        self, fault: Fault, balancer: str, quick: bool, found: Outcome, used: dict[str, float], crashed: list[str]
+    ) -> None:
+        """`crashed`: Asterisks that died of themselves."""
         busy = {f"{name}_cpu_pct" if name != "idle" else "idle_pct": value for name, value in used.items()}
         mode = "quick" if quick else "full"
-        self.write({"fault": fault.name, "balancer": balancer, "mode": mode, **found.flat(), **busy})
+        self.write(
+            {
+                "fault": fault.name,
+                "balancer": balancer,
+                "mode": mode,
+                "crashed": " ".join(crashed),
+                **found.flat(),
+                **busy,
+            }
+        )
 
     def write(self, row: dict[str, Any]) -> None:
         """Append; a file whose columns are others is begun anew under another name."""

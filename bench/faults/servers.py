@@ -34,6 +34,7 @@ class Trio:
         ]
         self.names = {instance.address: instance.name for instance in self.instances}
         self._shim: subprocess.Popen[bytes] | None = None
+        self._ended: set[int] = set()
 
     def start(self) -> None:
         for instance in self.instances:
@@ -55,7 +56,21 @@ class Trio:
         self.instances[index].wait()
 
     def kill(self, index: int) -> None:
+        self._ended.add(index)
         self.instances[index].kill()
+
+    def drain(self, index: int) -> None:
+        """`core stop gracefully`."""
+        self._ended.add(index)
+        self.instances[index].drain()
+
+    def crashed(self) -> list[str]:
+        """Those that ended and should not have: such a run says nothing of a balancer."""
+        return [
+            instance.name
+            for index, instance in enumerate(self.instances)
+            if index not in self._ended and not instance.alive()
+        ]
 
     def stop(self, index: int) -> None:
         """SIGSTOP: it is there and does nothing."""

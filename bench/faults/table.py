@@ -22,8 +22,9 @@ Row = dict[str, str]
 
 
 def newest(rows: Iterable[Row], mode: str) -> list[Row]:
-    """One per fault and balancer, in the order of the catalogue."""
-    found = {(row["fault"], row["balancer"]): row for row in rows if not mode or row["mode"] == mode}
+    """One per fault and balancer, in the order of the catalogue; none in which an Asterisk died of itself."""
+    fit = (row for row in rows if not row.get("crashed") and (not mode or row["mode"] == mode))
+    found = {(row["fault"], row["balancer"]): row for row in fit}
     order = list(FAULTS)
     return sorted(found.values(), key=lambda row: (order.index(row["fault"]), row["balancer"] != "ours"))
 
