@@ -146,6 +146,7 @@ _BOTH = [
         clientheader=values.header_name,
         calltimeout=values.own_count(1),
         deaddialogs=values.own_seconds,
+        endcalls=values.yes_no,
         maxexpires=_max_expires,
         registerrate=values.own_seconds,
         rebalance=values.yes_no,

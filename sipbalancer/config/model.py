@@ -192,6 +192,8 @@ class VirtualServiceConfig(Frozen):
     """REGISTERs per second that one server gets at most; 0 = no limit."""
     rebalance: bool = True
     """Registrations go home to a server that has returned, each at its refresh."""
+    endcalls: bool = False
+    """The phones' legs of calls on a server that is dead (`deaddialogs`) are ended by a BYE."""
     deaddialogs: float = 10.0
     """A server must be down so long before requests inside its dialogs (BYE sooner) are answered 481."""
 

@@ -22,11 +22,11 @@ PATIENCE = 8.0
 
 def admits(state: State, service: VirtualService, decision: Decision, facts: RequestFacts, now: float) -> bool:
     """Whether the chosen server takes this REGISTER now."""
-    server, call_id = decision.server, facts[8]
+    server, asked = decision.server, state.call_key(service, facts[8])
     assert server is not None
-    answers_challenge = state.challenged.get(call_id, now) == server.number and _has_credentials(facts[0])
+    answers_challenge = state.challenged.get(asked, now) == server.number and _has_credentials(facts[0])
     if answers_challenge:
-        state.challenged.drop(call_id)
+        state.challenged.drop(asked)
     return server.bucket.take(service.config.registerrate, now, must=answers_challenge)
 
 

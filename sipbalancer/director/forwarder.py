@@ -32,6 +32,7 @@ from sipbalancer.director.answers import (
     takes_work,
     way_back,
 )
+from sipbalancer.director.end_calls import EndCalls
 from sipbalancer.director.from_client import Decision, decide, read_own_routes
 from sipbalancer.director.from_server import Outward, decide_outward
 from sipbalancer.director.repeats import final_key
@@ -59,6 +60,7 @@ class Forwarder:
         self.state = state
         self.outbox: list[Datagram] = state.outbox
         self.retries = Retries(state)
+        self.end_calls = EndCalls(state)
         self._response = Responses(state, self.retries).received
 
     # The verbs of the edge.
@@ -94,6 +96,7 @@ class Forwarder:
     def due(self, now: float) -> list[Datagram]:
         """The slow verb: the outbox, then what time has brought; bounded."""
         self.retries.due(now)
+        self.end_calls.due(now)
         for transaction in self.state.transactions.expire(now, _DUE_TRANSACTIONS):
             transaction.service.dropped["unanswered"] += 1
             if transaction.method == b"BYE":  # whoever hung up is gone, whatever the other side knows

@@ -53,7 +53,7 @@ def decide_outward(
     if transaction is not None:
         return Outward(transaction.client, "transaction", key, cut, replacement)
     if token is not None:
-        client = state.moved.get(call_id + b"\0" + token.client, now) or token.client
+        client = state.moved.get(state.moved_key(call_id, token.client), now) or token.client
         if read is not None and named and (bound is None or bound.client != client):
             mine = _of_flow(state, service, read.user, client, now)
             replacement = mine.uri if mine is not None else b""

@@ -58,7 +58,8 @@ def final(
         call_ends(state, service, server, data, transaction, now)
     if transaction is not None:
         if transaction.token is not None and status < 300:
-            state.moved.put(transaction.call_id + b"\0" + transaction.token[1], transaction.client[1], now)
+            moved = state.moved_key(transaction.call_id, transaction.token[1])
+            state.moved.put(moved, transaction.client[1], now)
         state.transactions.end(transaction, now)
 
 
@@ -75,6 +76,8 @@ def call_begins(
         return  # a late copy of what has been learned; the call may be over since
     state.recent_calls.drop(key)
     _pin_call(state, service, server, key, data, now)
+    if service.config.endcalls and transaction is not None:
+        state.dialogs.learn(key, transaction, data)
 
 
 def call_renewed(
@@ -97,6 +100,7 @@ def call_ends(
 ) -> None:
     """2xx, 481 or 408 to BYE: no call any more, but pinned 32 s for what comes late."""
     key = state.call_key(service, _call_id(data, transaction))
+    state.dialogs.drop(key)
     if state.pins.get(key, now) >= 0:
         state.pins.put(key, server.serial, PinKind.ENDED, now + TIMER_F)
 
@@ -120,7 +124,7 @@ def registered(
     if status in (403, 404):
         state.provisional.drop(aor + client[1])
     elif status in (401, 407) and service.config.registerrate and transaction is not None:
-        state.challenged.put(transaction.call_id, server.number, now)
+        state.challenged.put(state.call_key(service, transaction.call_id), server.number, now)
     if status >= 300 or not aor:
         return
     if transaction is not None and _renewed(state, service, server, pin, data, transaction, client, now):

@@ -9,8 +9,12 @@ AT_ONCE = 0.1
 """Seconds' worth of the rate that an idle server takes in one go."""
 
 
+LONGEST_DEBT = 4.0
+"""Seconds' worth of the rate: whoever answers challenges with nonsense must not keep the others out for long."""
+
+
 class Bucket:
-    """A token bucket: `rate` a second, a tenth of that at once. What must pass may run it into debt."""
+    """A token bucket: `rate` a second, a tenth of that at once. What must pass may run it into (bounded) debt."""
 
     __slots__ = ("_at", "_tokens", "rate")
 
@@ -32,7 +36,7 @@ class Bucket:
         self._at = now
         if self._tokens < 1.0 and not must:
             return False
-        self._tokens -= 1.0
+        self._tokens = max(self._tokens - 1.0, -rate * LONGEST_DEBT)
         return True
 
 

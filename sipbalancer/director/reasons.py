@@ -42,6 +42,7 @@ REASONS = {
     "response to us": "no Via is left below ours: it is for nobody",
     "response from a stranger": "it comes from no server and goes to none",
     "answer to us": "it answers a CANCEL or BYE of the balancer's own",
+    "ended by us: BYE": "its server is dead and `endcalls = yes`: the balancer ended the call",
     "given-up try": "it answers a try that was given up",
     "given-up try without Contact": "it answers a try that was given up, and has no Contact to send a BYE to",
 }

@@ -183,7 +183,7 @@ def shadow_of(state: State, now: float) -> State:
     transactions = state.transactions
     for queue in (transactions._due, transactions._due_invites):
         memo[id(queue)] = deque()
-    for table in (transactions.pending, state.held):
+    for table in (transactions.pending, state.held, state.dialogs.held):
         memo[id(table)] = Overlay(table, memo)
     for owner in (state, transactions):
         for value in vars(owner).values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sipbalancer.config.model import RealServerConfig
 from sipbalancer.director.bindings import Bindings, Bound
+from sipbalancer.director.dialogs import Dialogs
 from sipbalancer.director.health import Health
 from sipbalancer.director.keys import Keys
 from sipbalancer.director.pins import PinTable
@@ -20,6 +21,8 @@ MOVED_LIFE = 43200.0
 _CACHED = 32768
 _RETIRED = 1024
 _EVENTS = 256
+_LONGEST_EXPECTED = 512
+"""Octets of a Contact that is kept before anybody has proved that it is a phone's."""
 
 
 class State:
@@ -43,7 +46,7 @@ class State:
         self.waiting: RecentPins[float] = RecentPins(262144, 2 * TIMER_F)
         """Key of a REGISTER that `registerrate` holds off -> when its first copy came."""
         self.challenged: RecentPins[int] = RecentPins(65536, TIMER_F)
-        """`registerrate`: Call-ID of a REGISTER that was challenged -> by the server of this number."""
+        """`registerrate`: `call_key` of a REGISTER that was challenged -> by the server of this number."""
         self.expected: RecentPins[Bound] = RecentPins(65536, TIMER_F)
         """Contact asked for by a REGISTER with credentials -> what its 2xx will bind. A server that has stored the
         Contact may use it before we see that 2xx (a qualify OPTIONS overtakes it; measured with Asterisk 22)."""
@@ -52,6 +55,8 @@ class State:
         self.outbox: list[Datagram] = []
         """What a datagram or the clock caused beyond the one answer; the edge empties it after each batch."""
         self.wheel = Wheel(now)
+        self.dialogs = Dialogs()
+        """`endcalls`: the confirmed calls."""
         self.repeats = Repeats(now)
         """What we said ourselves and nobody has taken yet."""
         self.suspects: dict[Health, None] = {}
@@ -117,7 +122,7 @@ class State:
     def expect(self, service: VirtualService, transaction: Transaction, now: float) -> None:
         """A REGISTER with credentials of an AoR with no binding is on its way: its server may call at once."""
         asked = only_contact(transaction.data)
-        if asked is None or asked.expires == 0:
+        if asked is None or asked.expires == 0 or len(asked.uri) > _LONGEST_EXPECTED:
             return
         which = identity(asked.uri)
         client, server = transaction.client[1], transaction.server
@@ -129,6 +134,10 @@ class State:
 
     def call_key(self, service: VirtualService, call_id: bytes) -> int:
         return self.keys.pin(b"c" + service.salt + call_id)
+
+    def moved_key(self, call_id: bytes, client: bytes) -> int:
+        """Of `moved`: a dialog, and the client address its token names. A hash, as a Call-ID may have 60,000 octets."""
+        return self.keys.pin(b"m" + client + b"\0" + call_id)
 
     def binding_key(self, service: VirtualService, aor: bytes) -> int:
         return self.keys.pin(b"b" + service.salt + aor)

@@ -59,7 +59,7 @@ def _token(state: State, service: VirtualService, request: Request, outward: Out
     own = read_own_routes(state, service, request.routes) if request.routes else None
     if own is None or own.token is None:
         return "no Route of ours with a token" if request.routes else "no Route"
-    moved = state.moved.get(request.call_id + b"\0" + own.token.client, now)
+    moved = state.moved.get(state.moved_key(request.call_id, own.token.client), now)
     since = f"; the phone's address in this dialog is {address_text(moved)} now" if moved else ""
     return f"{token_text(own.token)}{since}"
 

@@ -58,7 +58,7 @@ def follow_up(request: bytes, method: bytes, via: bytes, to_line: bytes = b"") -
         elif header.name == b"to":
             lines.append(to_line or request[header.line : header.next])
         elif header.name == b"cseq":
-            lines.append(b"CSeq: %d %b\r\n" % (_number(message), method))
+            lines.append(b"CSeq: %d %b\r\n" % (cseq_number(message), method))
     return b"".join((*lines, b"Content-Length: 0\r\n\r\n"))
 
 
@@ -82,14 +82,34 @@ def end_dialog(answer: bytes, via_ack: bytes, via_bye: bytes) -> tuple[bytes, by
     if not target:
         raise MalformedMessage("contact")
     common = [answer[each.line : each.next] for each in message.headers if each.name in (b"from", b"to", b"call-id")]
-    number = _number(message)
+    number = cseq_number(message)
     tail = b"Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
     ack = b"ACK %b SIP/2.0\r\n%b%bCSeq: %d ACK\r\n%b" % (target, via_ack, b"".join(common), number, tail)
     bye = b"BYE %b SIP/2.0\r\n%b%bCSeq: %d BYE\r\n%b" % (target, via_bye, b"".join(common), number + 1, tail)
     return ack, bye
 
 
-def _number(message: Message) -> int:
+def bye(
+    target: bytes,
+    via: bytes,
+    routes: tuple[bytes, ...],
+    local: bytes,
+    remote: bytes,
+    call_id: bytes,
+    seq: int,
+    reason: bytes,
+) -> bytes:
+    """A BYE inside a dialog (12.2.1.1, 15.1.1): `local` and `remote` are whole From and To values, tags included;
+    `via` is our Via line, `reason` a Reason value (RFC 3326)."""
+    route = b"".join(b"Route: %b\r\n" % value for value in routes)
+    return (
+        b"BYE %b SIP/2.0\r\n%b%bFrom: %b\r\nTo: %b\r\nCall-ID: %b\r\nCSeq: %d BYE\r\nReason: %b\r\n"
+        b"Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    ) % (target, via, route, local, remote, call_id, seq, reason)
+
+
+def cseq_number(message: Message) -> int:
+    """The number of its CSeq. MalformedMessage("cseq") for none."""
     number = (message.first(b"cseq") or b"").split(None, 1)[:1]
     if not number or not number[0].isdigit() or len(number[0]) > 10:
         raise MalformedMessage("cseq")

@@ -94,6 +94,7 @@ def test_every_word_of_a_section_reaches_its_field() -> None:
     calltimeout = 7200
     slowstart = 30.5
     deaddialogs = 7.5
+    endcalls = yes
     maxexpires = 120
     registerrate = 50
     rebalance = no
@@ -119,7 +120,7 @@ def test_every_word_of_a_section_reaches_its_field() -> None:
         "comment": "", "ops": False, "schedflags": "sh-port",
         "alias": ("pbx.example.com", "pbx.example.com:5070", "203.0.113.9"), "advertise": "203.0.113.7:5060",
         "persistencekey": PersistenceKey.SOURCE, "nat": Nat.FORCE, "outbound": True, "clientheader": "X-Client",
-        "calltimeout": 7200, "deaddialogs": 7.5, "slowstart": 30.5,
+        "calltimeout": 7200, "deaddialogs": 7.5, "endcalls": True, "slowstart": 30.5,
         "maxexpires": 120, "registerrate": 50.0, "rebalance": False,
     }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sipbalancer.director.pace import LEAST_SHARE, Bucket, ramp
+from sipbalancer.director.pace import LEAST_SHARE, LONGEST_DEBT, Bucket, ramp
 
 
 def test_in_any_second_no_more_than_the_rate_and_a_tenth() -> None:
@@ -18,6 +18,13 @@ def test_what_must_pass_is_paid_for_later() -> None:
     assert all(bucket.take(10.0, 50.0, must=True) for _ in range(5))
     assert not bucket.has(10.0, 50.3) and not bucket.take(10.0, 50.3, must=False)
     assert bucket.has(10.0, 50.6) and bucket.take(10.0, 50.6, must=False)
+
+
+def test_a_debt_is_paid_off_in_seconds_however_many_had_to_pass() -> None:
+    bucket = Bucket()
+    assert all(bucket.take(10.0, 50.0, must=True) for _ in range(10_000))
+    assert not bucket.has(10.0, 50.0 + LONGEST_DEBT)
+    assert bucket.has(10.0, 50.2 + LONGEST_DEBT)
 
 
 def test_looking_takes_nothing() -> None:

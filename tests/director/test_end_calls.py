@@ -1,0 +1,53 @@
+"""Many calls of a dead server are ended, so many at a time; a server that is back in between keeps the rest."""
+
+from __future__ import annotations
+
+from sipbalancer.director.dialogs import Dialog
+from sipbalancer.director.end_calls import AT_ONCE
+from sipbalancer.director.pins import PinKind
+from sipbalancer.director.verdict import ProbeResult
+from sipbalancer.sip.flow import flow_of
+from tests.director.stage import PHONE, A, Stage, packed, service_of
+
+CALLS = 3 * AT_ONCE
+
+
+def _in_calls() -> Stage:
+    stage = Stage(service_of(endcalls=True))
+    state = stage.table.state
+    server = next(iter(state.services.values())).by_packed[packed(A)]
+    for key in range(1, CALLS + 1):
+        dialog = Dialog(server, flow_of(0, packed(PHONE)), b"call-%d" % key)
+        dialog.local, dialog.remote, dialog.target = b"<sip:a@a>;tag=a", b"<sip:b@b>;tag=b", b"sip:b@10.1.0.1"
+        state.dialogs.held[key] = dialog
+        state.pins.put(key, server.serial, PinKind.CALL, stage.now + 3600)
+    return stage
+
+
+def _byes(stage: Stage) -> int:
+    stage.now += 0.05
+    return sum(data.startswith(b"BYE ") for data, _ in stage.table.forwarder.due(stage.now))
+
+
+def test_a_refused_port_ends_its_calls_in_parts() -> None:
+    stage = _in_calls()
+    stage.judge(A, result=ProbeResult.REFUSED)
+    assert [_byes(stage) for _ in range(5)] == [AT_ONCE, AT_ONCE, AT_ONCE, 0, 0]
+    assert any(f"{CALLS} calls are ended by BYE" in text for text in stage.table.events())
+
+
+def test_a_server_that_is_back_keeps_the_rest() -> None:
+    stage = _in_calls()
+    stage.judge(A, result=ProbeResult.REFUSED)
+    assert _byes(stage) == AT_ONCE
+    stage.judge(A)
+    assert _byes(stage) == 0
+    assert len(stage.table.state.dialogs.held) == CALLS - AT_ONCE
+
+
+def test_silence_needs_deaddialogs() -> None:
+    stage = _in_calls()
+    stage.judge(A, result=ProbeResult.TIMEOUT)
+    assert _byes(stage) == 0
+    stage.now += 10
+    assert _byes(stage) == AT_ONCE
