@@ -1,0 +1,42 @@
+"""What strangers and phones make us remember is small, however long what they write is (invariant 5)."""
+
+from __future__ import annotations
+
+from sipbalancer.director.recent import RecentPins
+from tests.director.stage import PHONE, VIP, Stage, answer, request, route_of, service_of
+
+LONG = "x" * 30_000
+
+
+def octets(table: RecentPins[object]) -> int:
+    """Of the keys: what is not an integer by now is as long as somebody liked."""
+    shards = [kept for shard in table._shards for kept in (shard.young, shard.old)]
+    return sum(len(key) for shard in shards for key in shard if isinstance(key, bytes))
+
+
+def test_a_contact_without_end_is_not_expected() -> None:
+    """Its REGISTER only claims to have credentials."""
+    stage = Stage()
+    words = ("Authorization: Digest nonsense", "Expires: 60")
+    stage.send(request("REGISTER", f"Contact: <sip:{LONG}@10.1.0.1>", *words, uri=f"sip:{VIP}", branch="z9hG4bK1"))
+    assert len(stage.table.state.expected) == 0
+    stage.send(request("REGISTER", "Contact: <sip:7@10.1.0.1>", *words, uri=f"sip:{VIP}", branch="z9hG4bK2"))
+    assert len(stage.table.state.expected) == 2
+
+
+def test_a_long_call_id_is_remembered_by_its_hash() -> None:
+    stage = Stage(service_of(registerrate=10))
+    out, server = stage.sent(request(call=LONG))
+    route = route_of(out)
+    stage.sent(answer(out, 200, f"Contact: <sip:{server}>"), server)
+    moved = request(
+        "INVITE", route, call=LONG, branch="z9hG4bK2", to=f"<sip:600@{VIP}>;tag=t", cseq=2, via="10.1.0.9;rport"
+    )
+    out, _ = stage.sent(moved, "10.1.0.9:5060")
+    stage.sent(answer(out, 200, f"Contact: <sip:{server}>"), server)
+    out, server = stage.sent(request("REGISTER", uri=f"sip:{VIP}", call=LONG, branch="z9hG4bK3"), PHONE)
+    stage.sent(answer(out, 401), server)
+    state = stage.table.state
+    assert len(state.moved) == len(state.challenged) == 1
+    assert octets(state.moved) + octets(state.challenged) == 0
+    assert route_of(out, "Path")
