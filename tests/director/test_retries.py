@@ -1,0 +1,89 @@
+"""The server hop in rows: when we repeat, when a request moves, when we answer it ourselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from sipbalancer.director.verdict import ProbeResult
+from tests.director.stage import Stage, answer, real, request, service_of, status_of
+
+UNAVAILABLE = ProbeResult.UNAVAILABLE
+
+
+def _times(stage: Stage, data: bytes, seconds: float) -> list[float]:
+    """When these bytes left again, from now on."""
+    start, found = stage.now, []
+    while stage.now < start + seconds:
+        found += [round(stage.now - start, 2) for out, _ in stage.due(0.05) if out == data]
+    return found
+
+
+@pytest.mark.parametrize("method", ["INVITE", "REGISTER", "MESSAGE"])
+def test_an_unanswered_request_is_repeated_ever_less_often_and_for_32_seconds(method: str) -> None:
+    stage = Stage(service_of(real("192.0.2.11:5060")))
+    out, _ = stage.sent(request(method))
+    times = _times(stage, out, 60)
+    assert times[0] <= 0.2 and times[-1] < 33
+    assert 8 <= len(times) <= 170, "every 200 ms at most, while nobody has judged the server"
+
+
+def test_the_clients_copies_are_swallowed_until_the_server_says_something() -> None:
+    stage = Stage(service_of())
+    data = request()
+    out, server = stage.sent(data)
+    assert stage.send(data) is None
+    stage.send(answer(out, 100), server)
+    assert stage.sent(data) == (out, server)
+
+
+@pytest.mark.parametrize(("retry_after", "moves"), [((), False), (("Retry-After: 30",), True)])
+def test_a_503_moves_only_when_it_speaks_for_the_server(retry_after: tuple[str, ...], moves: bool) -> None:
+    stage = Stage(service_of())
+    out, server = stage.sent(request())
+    assert stage.send(answer(out, 503, *retry_after), server) is None, "held, or moved"
+    stage.judge(server)
+    sent = [(data.split(b" ")[0], to) for data, to in stage.due()]
+    assert (b"ACK", server) in sent if moves else [word for word, _ in sent] == [b"SIP/2.0"]
+    assert any(word == b"INVITE" and to != server for word, to in sent) is moves
+
+
+def test_a_503_that_waits_follows_nobody_to_another_server() -> None:
+    stage = Stage(service_of())
+    out, server = stage.sent(request())
+    stage.send(answer(out, 503), server)
+    stage.judge(server, result=ProbeResult.REFUSED)
+    stage.due(0.05)
+    (moved,) = stage.table.state.transactions.pending.values()
+    assert moved.server.key != server and moved.held is None
+    assert not [data for data, _ in stage.due(0.05) if data.startswith(b"SIP/2.0 503")]
+
+
+def test_a_503_waits_for_the_probe_that_says_the_server_leaves() -> None:
+    stage = Stage(service_of())
+    out, server = stage.sent(request())
+    stage.send(answer(out, 503), server)
+    stage.judge(server, result=UNAVAILABLE)
+    assert any(data.startswith(b"INVITE") and to != server for data, to in stage.due())
+
+
+def test_our_own_503_to_a_ringing_invite_is_said_until_its_ack() -> None:
+    stage = Stage(service_of())
+    out, server = stage.sent(request())
+    stage.send(answer(out, 180), server)
+    stage.judge(server, result=ProbeResult.REFUSED)
+    ((said, phone),) = stage.due()
+    assert status_of(said) == 503
+    assert (said, phone) in stage.due(0.6)
+    to = next(line for line in said.decode().split("\r\n") if line.startswith("To: "))[4:]
+    assert stage.send(request("ACK", to=to)) is None
+    assert said not in [data for data, _ in stage.due(2.0)]
+
+
+def test_a_cancel_after_only_100_of_a_dead_server_is_answered_twice_once_for_each() -> None:
+    stage = Stage(service_of())
+    out, server = stage.sent(request())
+    stage.send(answer(out, 100), server)
+    assert stage.to(request("CANCEL")) == server
+    stage.judge(server, result=ProbeResult.REFUSED)
+    assert [status_of(data) for data, _ in stage.due()] == [487]
+    assert status_of(stage.sent(request("CANCEL"))[0]) == 200
