@@ -10,6 +10,8 @@ Everything here is the slow verb's: it looks at what the wheel hands out and app
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from zlib import crc32
 
 from sipbalancer.director import learn
@@ -21,6 +23,7 @@ from sipbalancer.director.state import State
 from sipbalancer.director.to_server import edit
 from sipbalancer.director.transactions import TIMER_F, Transaction
 from sipbalancer.director.verdict import Verdict
+from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.flow import Datagram
 from sipbalancer.sip.grammar import METHODS
 from sipbalancer.sip.scan import scan_request
@@ -29,6 +32,8 @@ LONGEST = 4.0
 """T2: the longest pause between two of our repeats."""
 QUIET = 0.2
 """Seconds a server must be silent to everything, four probes among it, before a request leaves it undecided."""
+AT_ONCE = 512
+"""Transactions looked at in one call of `due`: 10 ms. A dead server may leave 65,000, which would take a second."""
 DEAD_DIALOG = 2.0
 """Seconds a request inside a dialog waits for a server that is down."""
 
@@ -38,6 +43,10 @@ class Retries:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._ready: deque[bytes] = deque()
+        """Keys whose time has come."""
+        self._bereft: deque[bytes] = deque()
+        """Keys of requests whose server went down."""
 
     def watch(self, transaction: Transaction, out: bytes, now: float) -> None:
         """A request's first copy left for its server."""
@@ -54,13 +63,20 @@ class Retries:
         return bool(transaction.sent) and not transaction.provisional and method == transaction.method
 
     def due(self, now: float) -> None:
-        """Look at what is due in this tick."""
-        pending = self._state.transactions.pending
+        """Look at what is due, at most `AT_ONCE` of each kind; the rest is the next call's."""
         self._state.outbox.extend(self._state.repeats.due(now))
-        for key in self._state.wheel.due(now):
-            transaction = pending.get(key)
+        self._ready.extend(self._state.wheel.due(now))
+        self._take(self._ready, now, self._step)
+        self._take(self._bereft, now, self._leave)
+
+    def _take(self, keys: deque[bytes], now: float, verb: Callable[[Transaction, float], None]) -> None:
+        """Keys of what has ended meanwhile cost next to nothing and do not count."""
+        pending, left = self._state.transactions.pending, AT_ONCE
+        while keys and left:
+            transaction = pending.get(keys.popleft())
             if transaction is not None:
-                self._step(transaction, now)
+                left -= 1
+                verb(transaction, now)
 
     def _step(self, transaction: Transaction, now: float) -> None:
         if transaction.held is not None:
@@ -176,13 +192,28 @@ class Retries:
 
     def server_down(self, server: RealServer, now: float) -> None:
         """The verdict became `down`: its undecided requests move, what it had begun is ended."""
+        pending = self._state.transactions.pending
+        self._bereft.extend([key for key, transaction in pending.items() if transaction.server is server])
+        self._take(self._bereft, now, self._leave)
+
+    def _leave(self, transaction: Transaction, now: float) -> None:
+        """Of a server that went down, a moment ago at most."""
+        if transaction.server.verdict is not Verdict.DOWN or transaction.held is not None:
+            return  # a held 503 is settled by the same outcome
+        if not transaction.inward:
+            self._orphan(transaction, now)
+        elif not transaction.in_dialog and not transaction.stays:
+            self._bereaved(transaction, now)
+
+    def server_overloaded(self, server: RealServer, now: float) -> None:
+        """The verdict became `overloaded`: what it has not said a word to moves, as far as anybody else is there.
+
+        Its silence to new requests is as proved as a dead server's; only its dialogs are served.
+        """
         for transaction in list(self._state.transactions.pending.values()):
-            if transaction.server is not server or transaction.held is not None:
-                continue  # a held 503 is settled by the same outcome
-            if not transaction.inward:
-                self._orphan(transaction, now)
-            elif not transaction.in_dialog and not transaction.stays:
-                self._bereaved(transaction, now)
+            if transaction.server is server and transaction.inward and not transaction.in_dialog:
+                if not transaction.provisional and transaction.held is None:
+                    self.move(transaction, now)
 
     def _bereaved(self, transaction: Transaction, now: float) -> None:
         if transaction.cancelled:
@@ -256,13 +287,20 @@ class Retries:
         if held is None or self._state.transactions.pending.get(transaction.key) is not transaction:
             return  # something else ended it meanwhile
         old = transaction.server
-        if speaks_for_server or old.verdict in (Verdict.DRAINING, Verdict.DOWN):
-            if transaction.method == b"INVITE":
-                self._state.outbox.append(ack(transaction, old, held[0]))
-            if self.move(transaction, now):
-                return
+        leaves = speaks_for_server or old.verdict in (Verdict.DRAINING, Verdict.DOWN)
+        if leaves and self._acknowledged(transaction, old, held[0]) and self.move(transaction, now):
+            return
         self._state.outbox.append(held)
         self._state.transactions.end(transaction, now)
+
+    def _acknowledged(self, transaction: Transaction, old: RealServer, answer: bytes) -> bool:
+        """False for a 503 that we cannot read: it is the client's then, as the server wrote it."""
+        if transaction.method == b"INVITE":
+            try:
+                self._state.outbox.append(ack(transaction, old, answer))
+            except MalformedMessage:
+                return False
+        return True
 
     def probed(self, servers: list[RealServer], now: float) -> None:
         """A probe's outcome is known: 503s that waited for it are decided."""

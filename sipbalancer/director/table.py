@@ -130,6 +130,8 @@ class ServiceTable:
         for server, old in before:
             if old is not Verdict.DOWN and server.verdict is Verdict.DOWN:
                 self.forwarder.retries.server_down(server, now)
+            elif old is not Verdict.OVERLOADED and server.verdict is Verdict.OVERLOADED:
+                self.forwarder.retries.server_overloaded(server, now)
         self.forwarder.retries.probed(servers, now)
         return changes
 

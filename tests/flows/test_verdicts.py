@@ -40,6 +40,23 @@ def test_an_overloaded_server_keeps_its_dialogs_and_gets_nothing_new() -> None:
     at_most_one_call_each(pool)
 
 
+def test_what_an_overloaded_server_had_not_answered_moves_when_the_verdict_is_known() -> None:
+    pool = Pool(interval=30.0)
+    phone, busy = pool.registered("1001"), pool.registered("1004")
+    home = pool.home("1001")
+    assert pool.home("1004") is home
+    pool.calls(busy, "600")
+    home.overloaded = True
+    pool.send(phone, phone.register(pool.now))
+    for _ in range(40):
+        pool.send(busy, busy.say("INFO", pool.now))
+        pool.run(0.05)
+    assert pool.verdict(home) == "overloaded"
+    assert phone.registration.succeeded == 2
+    assert phone.registration.waits[-1] < 1.6
+    assert pool.home("1001") is not home
+
+
 def test_quiescent_pins_wait_for_their_server() -> None:
     pool = Pool(quiescent=True, interval=1.0)
     phone = pool.registered("1001", keep=False)
