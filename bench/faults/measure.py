@@ -55,11 +55,11 @@ def is_refused(op: Op, names: frozenset[str]) -> bool:
 def is_cut(call: CallRecord, ops: Iterable[Op]) -> bool:
     """An answered call that ended otherwise than its caller wished, or was told it does not exist (12.2.1.2).
 
-    The answer to its own BYE cuts nothing: that call was over.
+    What it is told after its own BYE cuts nothing: that call was over.
     """
     if not call.answered:
         return False
-    told = any(op.in_dialog and op.method != "BYE" and op.status in (0, 408, 481) for op in ops)
+    told = any(op.in_dialog and op.ended and op.ended <= call.ended and op.status in (0, 408, 481) for op in ops)
     return told or call.ending == "peer hung up"
 
 
