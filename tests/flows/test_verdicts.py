@@ -42,7 +42,7 @@ def test_an_overloaded_server_keeps_its_dialogs_and_gets_nothing_new() -> None:
 
 def test_what_an_overloaded_server_had_not_answered_moves_when_the_verdict_is_known() -> None:
     pool = Pool(interval=30.0)
-    phone, busy = pool.registered("1001"), pool.registered("1004")
+    phone, _, _, busy = (pool.registered(user) for user in ("1001", "1002", "1003", "1004"))
     home = pool.home("1001")
     assert pool.home("1004") is home
     pool.calls(busy, "600")
