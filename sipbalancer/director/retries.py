@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from zlib import crc32
 
 from sipbalancer.director import learn
@@ -23,7 +24,6 @@ from sipbalancer.director.state import State
 from sipbalancer.director.to_server import edit
 from sipbalancer.director.transactions import TIMER_F, Transaction
 from sipbalancer.director.verdict import Verdict
-from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.flow import Datagram
 from sipbalancer.sip.grammar import METHODS
 from sipbalancer.sip.scan import scan_request
@@ -56,7 +56,7 @@ class Retries:
         else:
             wait = DEAD_DIALOG
         transaction.interval = wait
-        self._state.wheel.set(transaction.key, now + wait)
+        self._wake(transaction, now + wait)
 
     def absorb(self, transaction: Transaction, method: bytes) -> bool:
         """Whether a client's copy is swallowed: we repeat ourselves until the server says something."""
@@ -66,8 +66,18 @@ class Retries:
         """Look at what is due, at most `AT_ONCE` of each kind; the rest is the next call's."""
         self._state.outbox.extend(self._state.repeats.due(now))
         self._ready.extend(self._state.wheel.due(now))
-        self._take(self._ready, now, self._step)
+        self._take(self._ready, now, self._woken)
         self._take(self._bereft, now, self._leave)
+
+    def _wake(self, transaction: Transaction, when: float) -> None:
+        """Look at it then, and not before: what was set earlier counts no more."""
+        transaction.wake = when
+        self._state.wheel.set(transaction.key, when)
+
+    def _woken(self, transaction: Transaction, now: float) -> None:
+        if transaction.wake <= now:
+            transaction.wake = inf
+            self._step(transaction, now)
 
     def _take(self, keys: deque[bytes], now: float, verb: Callable[[Transaction, float], None]) -> None:
         """Keys of what has ended meanwhile cost next to nothing and do not count."""
@@ -91,7 +101,7 @@ class Retries:
 
     def _step_new(self, transaction: Transaction, now: float) -> None:
         evidence = transaction.server.health.evidence
-        if evidence.heard < transaction.sent_at:
+        if evidence.heard_new < transaction.sent_at:
             self._missed(transaction, now)
         if (
             not transaction.tried
@@ -116,7 +126,7 @@ class Retries:
         transaction.interval = min(2 * transaction.interval, LONGEST)
         suspect = transaction.server.health.evidence.suspected and not transaction.tried
         pause = min(transaction.interval, QUIET) if suspect else transaction.interval
-        self._state.wheel.set(transaction.key, now + pause)
+        self._wake(transaction, now + pause)
 
     def _step_in_dialog(self, transaction: Transaction, now: float) -> None:
         """A `down` server still gets its dialogs' requests; the client learns 481 in time, never by a short outage."""
@@ -132,7 +142,7 @@ class Retries:
         if transaction.sent and not transaction.provisional:
             self._repeat(transaction, now)
         else:
-            self._state.wheel.set(transaction.key, now + 0.5)
+            self._wake(transaction, now + 0.5)
 
     # Moving.
 
@@ -160,7 +170,7 @@ class Retries:
             state.recent_calls.put(state.call_key(service, transaction.call_id), server.number, now)
         state.outbox.append((transaction.sent, server.flow))
         transaction.interval = server.health.evidence.wait
-        state.wheel.set(transaction.key, now + transaction.interval)
+        self._wake(transaction, now + transaction.interval)
         return True
 
     def _other(self, transaction: Transaction) -> RealServer | None:
@@ -255,7 +265,7 @@ class Retries:
         """A CANCEL came: it goes nowhere else now. True when no living server holds the INVITE: it is ended by us."""
         if not transaction.cancelled:
             transaction.cancelled, transaction.sent_at = True, now
-            self._state.wheel.set(transaction.key, now + transaction.server.health.evidence.wait)
+            self._wake(transaction, now + transaction.server.health.evidence.wait)
         if transaction.server.verdict is not Verdict.DOWN or transaction.provisional > 100:
             return False
         self.finish(transaction, 487, now)
@@ -277,7 +287,7 @@ class Retries:
             return True
         self._state.suspects[transaction.server.health] = None
         self._state.held[transaction.key] = transaction
-        self._state.wheel.set(transaction.key, now + transaction.server.health.evidence.wait)
+        self._wake(transaction, now + transaction.server.health.evidence.wait)
         return True
 
     def settle(self, transaction: Transaction, now: float, *, speaks_for_server: bool = False) -> None:
@@ -287,20 +297,13 @@ class Retries:
         if held is None or self._state.transactions.pending.get(transaction.key) is not transaction:
             return  # something else ended it meanwhile
         old = transaction.server
-        leaves = speaks_for_server or old.verdict in (Verdict.DRAINING, Verdict.DOWN)
-        if leaves and self._acknowledged(transaction, old, held[0]) and self.move(transaction, now):
-            return
+        if speaks_for_server or old.verdict in (Verdict.DRAINING, Verdict.DOWN):
+            if transaction.method == b"INVITE":
+                self._state.outbox.append(ack(transaction, old, held[0]))
+            if self.move(transaction, now):
+                return
         self._state.outbox.append(held)
         self._state.transactions.end(transaction, now)
-
-    def _acknowledged(self, transaction: Transaction, old: RealServer, answer: bytes) -> bool:
-        """False for a 503 that we cannot read: it is the client's then, as the server wrote it."""
-        if transaction.method == b"INVITE":
-            try:
-                self._state.outbox.append(ack(transaction, old, answer))
-            except MalformedMessage:
-                return False
-        return True
 
     def probed(self, servers: list[RealServer], now: float) -> None:
         """A probe's outcome is known: 503s that waited for it are decided."""

@@ -45,6 +45,8 @@ class Transaction:
     """`quiescent`: its pin waits for the server's return."""
     interval: float = 0.0
     """Seconds to the next repeat."""
+    wake: float = 0.0
+    """When it is looked at next."""
     missed_by: RealServer | None = None
     """The server that has been counted as leaving it unanswered."""
     tried: tuple[RealServer, ...] = ()
