@@ -6,37 +6,44 @@ Pure numbers; times are the director's `now`.
 from __future__ import annotations
 
 AT_ONCE = 0.1
-"""Seconds' worth of the rate that an idle server takes in one go."""
-
+"""Seconds' worth of the rate that an idle server takes in one go; tokens grow slower by as much, so that no second
+sees more than the rate."""
 
 LONGEST_DEBT = 4.0
 """Seconds' worth of the rate: whoever answers challenges with nonsense must not keep the others out for long."""
 
 
 class Bucket:
-    """A token bucket: `rate` a second, a tenth of that at once. What must pass may run it into (bounded) debt."""
+    """A token bucket: never more than `rate` in any second. What must pass may run it into (bounded) debt."""
 
-    __slots__ = ("_at", "_tokens", "rate")
+    __slots__ = ("_at", "_growth", "_most", "_tokens", "rate")
 
     def __init__(self) -> None:
         self.rate = 0.0
+        self._growth = 0.0
+        self._most = 1.0
         self._tokens = 0.0
         self._at = 0.0
 
+    def _set(self, rate: float, now: float) -> None:
+        burst = rate * AT_ONCE
+        self.rate, self._at = rate, now
+        self._growth, self._most = (rate - burst, burst) if burst >= 1.0 else (rate, 1.0)
+        self._tokens = self._most
+
     def has(self, rate: float, now: float) -> bool:
         """Whether there is a token now; takes none."""
-        return rate != self.rate or self._tokens + (now - self._at) * rate >= 1.0
+        return rate != self.rate or self._tokens + (now - self._at) * self._growth >= 1.0
 
     def take(self, rate: float, now: float, *, must: bool) -> bool:
         """One token; False when there is none, unless it `must` pass (then later ones wait for it)."""
-        most = max(rate * AT_ONCE, 1.0)
         if rate != self.rate:
-            self.rate, self._tokens, self._at = rate, most, now
-        self._tokens = min(self._tokens + (now - self._at) * rate, most)
+            self._set(rate, now)
+        self._tokens = min(self._tokens + (now - self._at) * self._growth, self._most)
         self._at = now
         if self._tokens < 1.0 and not must:
             return False
-        self._tokens = max(self._tokens - 1.0, -rate * LONGEST_DEBT)
+        self._tokens = max(self._tokens - 1.0, -self._growth * LONGEST_DEBT)
         return True
 
 
