@@ -58,13 +58,19 @@ def render(rows: Iterable[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _day(file: Path) -> str:
+    """Of `faults-2026-11-21-2.tsv`: several files of one day differ in their columns."""
+    return file.stem[: len("faults-2026-11-21")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--mode", default="", choices=("full", "quick"))
     asked = parser.parse_args()
     files = asked.files or sorted((CHECKOUT / "bench" / "results").glob("faults-*.tsv"))
-    rows = [row for file in files for row in csv.DictReader(file.open(), delimiter="\t")]
+    dated = [(_day(file), row) for file in files for row in csv.DictReader(file.open(), delimiter="\t")]
+    rows = [row for _, row in sorted(dated, key=lambda each: (each[0], each[1]["when"]))]
     sys.stdout.write(render(newest(rows, asked.mode)))
 
 
