@@ -28,8 +28,9 @@ from sipbalancer.sip.flow import Datagram
 from sipbalancer.sip.grammar import METHODS
 from sipbalancer.sip.scan import scan_request
 
-LONGEST = 4.0
-"""T2: the longest pause between two of our repeats."""
+LONGEST = 1.0
+"""The longest pause between two of our repeats, while the server is quicker than that. T2 (4 s) is for any path; with
+it this hop lost 6 requests of 54,280 at 30 % loss each way (`make bench-faults`)."""
 QUIET = 0.2
 """Seconds a server must be silent to everything, four probes among it, before a request leaves it undecided."""
 AT_ONCE = 512
@@ -123,7 +124,8 @@ class Retries:
             return  # its client has given up too (timers B and F)
         self._state.outbox.append((transaction.sent, transaction.server.flow))
         transaction.service.chosen["repeat"] += 1
-        transaction.interval = min(2 * transaction.interval, LONGEST)
+        wait = transaction.server.health.evidence.wait
+        transaction.interval = min(2 * transaction.interval, max(LONGEST, wait))
         suspect = transaction.server.health.evidence.suspected and not transaction.tried
         pause = min(transaction.interval, QUIET) if suspect else transaction.interval
         self._wake(transaction, now + pause)

@@ -58,12 +58,14 @@ def _lost(finals: Finals) -> Finals:
 
 @pytest.mark.parametrize(("hop", "allowed"), [("server", 0.0), ("phone", 0.001), ("every", 0.005)])
 def test_30_percent_loss_on_a_hop(hop: str, allowed: float) -> None:
-    """On the phones' hop one of 11 copies must pass both ways, 0.51**11, as for a phone straight at one server."""
+    """On the phones' hop one of 11 copies must pass both ways, 0.51**11, as for a phone straight at one server.
+
+    That is 6 of 10,000 requests, REGISTERs among them: which of the few hundred here it hits is the dice's.
+    """
     pool, finals = _work(hop, 150)
     assert sum(finals.values()) > 2500
     lost = _lost(finals)
     assert lost.total() <= allowed * finals.total(), lost
-    assert lost["REGISTER", 0] == 0
     assert pool.verdicts() == [], "no false down"
     assert pool.balancer.pins("call") == 0
     at_most_one_call_each(pool)
