@@ -6,10 +6,13 @@ probes from the absent virtual address would be answered to the active one: ever
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import sys
 from ipaddress import ip_address
+
+SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 _GET_ROUTE = 26
 _NEW_ROUTE = 24
@@ -22,11 +25,17 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 
 def is_local(address: str) -> bool:
-    """Whether this host owns `address` (a literal, IPv4 or IPv6): packets to it would be delivered here."""
+    """Whether this host owns `address` (a literal, IPv4 or IPv6): packets to it would be delivered here.
+
+    True also where we cannot ask for want of descriptors or memory: to take ourselves for a standby then would slow
+    the probes and silence every alert on the host that carries the calls.
+    """
     try:
         return _kernel_says_local(address) if sys.platform == "linux" else _can_bind(address)
-    except (OSError, ValueError):
+    except ValueError:
         return False
+    except OSError as error:
+        return error.errno in SHORT
 
 
 def _kernel_says_local(address: str) -> bool:

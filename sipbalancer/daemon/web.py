@@ -23,6 +23,7 @@ from sipbalancer.director.verdict import Verdict
 from sipbalancer.errors import EnvironmentFault
 
 SCRAPES_AT_ONCE = 8
+CONNECTIONS = 64
 CLOSE_SECONDS = 0.5
 TEXT = "text/plain"
 
@@ -72,6 +73,7 @@ class WebServer:
         self._renderer = ThreadPoolExecutor(1, "metrics")
         self._scrapes = 0
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
 
     async def open(self, address: str) -> None:
         """Listen at `host:port`; EnvironmentFault, naming the address, when that cannot be."""
@@ -82,7 +84,10 @@ class WebServer:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CLOSE_SECONDS)
         await runner.setup()
         try:
-            await web.TCPSite(runner, *split_address(address)).start()
+            host, port = split_address(address)
+            self._listener = await asyncio.get_running_loop().create_server(
+                lambda: _welcome(runner), host, port, reuse_address=True
+            )
         except (OSError, ValueError) as error:
             await runner.cleanup()
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -91,6 +96,9 @@ class WebServer:
 
     async def close(self) -> None:
         """Stop listening; open connections get half a second. May be opened again."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -113,6 +121,17 @@ class WebServer:
 
     async def _readyz(self, request: web.Request) -> web.Response:
         return _response(readyz(self._page().snapshot, self._unserved()))
+
+
+def _welcome(runner: web.AppRunner) -> asyncio.Protocol:
+    """For one more connection; the oldest makes room. Without a bound, clients that say nothing would take the
+    descriptors that probes are made with."""
+    server = runner.server
+    assert server is not None, "set up"
+    connections = server.connections
+    if len(connections) >= CONNECTIONS:
+        connections[0].force_close()
+    return server()
 
 
 def _response(answer: Answer) -> web.Response:

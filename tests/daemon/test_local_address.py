@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import socket
 
 import pytest
@@ -30,3 +31,14 @@ def test_elsewhere_than_linux_a_bind_must_do() -> None:
     assert _can_bind("127.0.0.1")
     with pytest.raises(OSError, match="assign"):
         _can_bind("192.0.2.77")
+
+
+@pytest.mark.parametrize(("number", "here"), [(errno.EMFILE, True), (errno.ENOBUFS, True), (errno.EAFNOSUPPORT, False)])
+def test_without_descriptors_to_ask_with_nobody_becomes_a_standby(
+    monkeypatch: pytest.MonkeyPatch, number: int, here: bool
+) -> None:
+    def none_left(*_: object) -> socket.socket:
+        raise OSError(number, "none left")
+
+    monkeypatch.setattr("sipbalancer.daemon.local_address.socket.socket", none_left)
+    assert is_local("192.0.2.77") is here

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from sipbalancer.daemon.metrics import Page
-from sipbalancer.daemon.web import WebServer, healthz, readyz, split_address
+from sipbalancer.daemon.web import CONNECTIONS, WebServer, healthz, readyz, split_address
 from sipbalancer.director.snapshot import ServerSnapshot, ServiceSnapshot, Snapshot
 from sipbalancer.director.verdict import Verdict
 from sipbalancer.errors import EnvironmentFault
@@ -119,3 +119,23 @@ def test_it_can_move_to_another_address() -> None:
             assert answer.status == 200
 
     served(use, free_address())
+
+
+def test_clients_that_say_nothing_do_not_keep_others_out() -> None:
+    """Nor do they take our descriptors: the oldest goes when a new one comes."""
+    address = free_address()
+    host, _, port = address.partition(":")
+
+    async def use(session: aiohttp.ClientSession, web: WebServer) -> None:
+        mute = [await asyncio.open_connection(host, int(port)) for _ in range(CONNECTIONS + 20)]
+        try:
+            assert await asyncio.wait_for(mute[0][0].read(), 5) == b""
+            async with session.get("/healthz") as answer:
+                assert answer.status == 200
+            assert web._runner is not None and web._runner.server is not None
+            assert len(web._runner.server.connections) <= CONNECTIONS
+        finally:
+            for _, writer in mute:
+                writer.transport.abort()
+
+    served(use, address)
