@@ -124,13 +124,13 @@ class WebServer:
 
 
 def _welcome(runner: web.AppRunner) -> asyncio.Protocol:
-    """For one more connection; the oldest makes room. Without a bound, clients that say nothing would take the
+    """For one more connection; the oldest make room. Without a bound, clients that say nothing would take the
     descriptors that probes are made with."""
     server = runner.server
     assert server is not None, "set up"
     connections = server.connections
-    if len(connections) >= CONNECTIONS:
-        connections[0].force_close()
+    for oldest in connections[: max(0, len(connections) - CONNECTIONS + 1)]:
+        oldest.force_close()  # gone a little later: a crowd that comes at once is seen off by the next to come
     return server()
 
 
