@@ -46,6 +46,8 @@ from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.flow import Datagram, Flow
 from sipbalancer.sip.scan import RequestFacts, scan_request
 
+_FOREIGN_TOLD = 64
+"""Hosts of foreign Routes that get a log line: strangers must not use up the lines of everything else."""
 _DUE_TRANSACTIONS = 4096
 _DUE_PINS = 4096
 _DUE_BINDINGS = 256
@@ -60,6 +62,7 @@ class Forwarder:
         self.state = state
         self.outbox: list[Datagram] = state.outbox
         self.retries = Retries(state)
+        self._foreign_told = 0
         self.end_calls = EndCalls(state)
         self._response = Responses(state, self.retries).received
 
@@ -210,9 +213,11 @@ class Forwarder:
         return refuse(self.state, service, facts, flow_in, decision.refusal, decision.reason, now)
 
     def _tell_foreign(self, service: VirtualService, facts: RequestFacts) -> None:
+        if self._foreign_told >= _FOREIGN_TOLD:
+            return
         uri = read_own_routes(self.state, service, facts[15]).foreign.decode("ascii", "replace")
         host = "".join(filter(str.isprintable, uri.split(":", 1)[-1].split("@")[-1].split(";", 1)[0]))[:100]
-        self.state.tell(
+        self._foreign_told += self.state.tell(
             f"{service.key}: a client's Route to {host} was refused (403); if that is a name of this balancer, "
             f"add  alias = {host}  to its section"
         )

@@ -151,11 +151,13 @@ class State:
 
     # Rare things an operator should read once.
 
-    def tell(self, text: str) -> None:
-        """One log line, once per text; bounded."""
-        if text not in self._told and len(self._told) < _EVENTS:
-            self._told.add(text)
-            self._events[text] = None
+    def tell(self, text: str) -> bool:
+        """One log line, once per text; bounded. Whether it was new."""
+        if text in self._told or len(self._told) >= _EVENTS:
+            return False
+        self._told.add(text)
+        self._events[text] = None
+        return True
 
     def told(self) -> tuple[str, ...]:
         """What was told since the last call."""

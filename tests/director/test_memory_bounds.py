@@ -40,3 +40,11 @@ def test_a_long_call_id_is_remembered_by_its_hash() -> None:
     assert len(state.moved) == len(state.challenged) == 1
     assert octets(state.moved) + octets(state.challenged) == 0
     assert route_of(out, "Path")
+
+
+def test_strangers_do_not_use_up_what_is_told() -> None:
+    stage = Stage()
+    for number in range(300):
+        stage.send(request("INVITE", f"Route: <sip:h{number}.example.net;lr>", branch=f"z9hG4bK{number}"))
+    assert len(stage.table.events()) == 64
+    assert stage.table.state.tell("what an operator must know")
