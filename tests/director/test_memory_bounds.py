@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from sipbalancer.director.recent import RecentPins
 from tests.director.stage import PHONE, VIP, Stage, answer, request, route_of, service_of
 
 LONG = "x" * 30_000
 
+V = TypeVar("V")
 
-def octets(table: RecentPins[object]) -> int:
+
+def octets(table: RecentPins[V]) -> int:
     """Of the keys: what is not an integer by now is as long as somebody liked."""
     shards = [kept for shard in table._shards for kept in (shard.young, shard.old)]
     return sum(len(key) for shard in shards for key in shard if isinstance(key, bytes))
