@@ -19,6 +19,9 @@ from sipbalancer.sip.flow_token import FlowToken
 from sipbalancer.sip.scan import RequestFacts
 from sipbalancer.sip.uri import Uri
 
+_AT_ONCE = frozenset((b"OPTIONS", b"NOTIFY"))
+"""What Asterisk sends as soon as it has stored a Contact: qualify, MWI."""
+
 
 class Outward(NamedTuple):
     """Where a request from a server goes; `refusal` instead when it goes nowhere."""
@@ -47,7 +50,9 @@ def decide_outward(
         return None
     transaction = state.transactions.pending.get(key)
     read = contact_uri(uri)
-    bound = None if read is None else _bound(state, service, server, uri, read, now)
+    bound = None
+    if read is not None:
+        bound = _bound(state, service, uri, read, now) or _expected(state, service, server, facts[1], uri, read, now)
     named = read is not None and service.is_ours(read.place)
     replacement = bound.uri if bound is not None and named else b""
     if transaction is not None:
@@ -65,20 +70,30 @@ def decide_outward(
     return _outbound(service, key, cut, read)
 
 
-def _bound(
-    state: State, service: VirtualService, server: RealServer, uri: bytes, read: Uri, now: float
-) -> Bound | None:
-    """The binding a Request-URI means; last, one that this server has stored and whose 2xx is still on its way."""
+def _bound(state: State, service: VirtualService, uri: bytes, read: Uri, now: float) -> Bound | None:
+    """The binding a Request-URI means."""
     bindings = state.bindings[service.leg]
-    whose = service.salt + server.packed
     bound = bindings.by_contact(uri, now)
     if bound is not None or not read.user or not service.is_ours(read.place):
-        return bound or state.expected.get(whose + b"c" + identity(uri), now)
+        return bound
     bound = bindings.by_contact_user(read.user, now)
     if bound is not None:
         return bound
     of_aor = bindings.of_aor(state.binding_key(service, read.user + b"@"), now)
-    return of_aor[-1] if of_aor else state.expected.get(whose + b"u" + read.user, now)
+    return of_aor[-1] if of_aor else None
+
+
+def _expected(
+    state: State, service: VirtualService, server: RealServer, method: bytes, uri: bytes, read: Uri, now: float
+) -> Bound | None:
+    """A binding that this server may have stored and whose 2xx is still on its way: good for what a server says of
+    itself at once, not for calls, as nobody has proved anything yet."""
+    if method not in _AT_ONCE:
+        return None
+    whose = service.salt + server.packed
+    if read.user and service.is_ours(read.place):
+        return state.expected.get(whose + b"u" + read.user, now)
+    return state.expected.get(whose + b"c" + identity(uri), now)
 
 
 def _of_flow(state: State, service: VirtualService, user: bytes, client: bytes, now: float) -> Bound | None:
