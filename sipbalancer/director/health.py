@@ -7,6 +7,7 @@ group works (`first_group`). Never here: what else the verdict of a server depen
 
 from __future__ import annotations
 
+import copy
 import re
 from bisect import bisect_left
 from collections.abc import Callable
@@ -63,6 +64,15 @@ def check_of(check: CheckConfig, real: RealServerConfig) -> CheckConfig:
     own = {"request": real.request, "receive": real.receive}
     said = {name: value for name, value in own.items() if value}
     return check.model_copy(update=said) if said else check
+
+
+PACE = ("checkinterval", "negotiatetimeout", "checktimeout", "checkcount", "failurecount", "risecount")
+"""Words that say how often and how patiently a server is asked, not what."""
+
+
+def same_question(one: CheckConfig, other: CheckConfig) -> bool:
+    """Whether an answer under one check means the same under the other."""
+    return one.model_copy(update={word: getattr(other, word) for word in PACE}) == other
 
 
 def first_group(items: tuple[T, ...], priority: Callable[[T], int], works: Callable[[T], bool]) -> tuple[T, ...]:
@@ -128,6 +138,14 @@ class Health:
             self._become(Verdict.UP, "checktype = on", now)
         elif check.checktype is CheckType.OFF:
             self._become(Verdict.DOWN, "checktype = off", now)
+
+    def at_pace(self, check: CheckConfig) -> Health:
+        """All that is known so far, under a check that asks the same question at another pace."""
+        other = copy.deepcopy(self)
+        other.check = check
+        other.undecided = False
+        other.evidence.settled()  # the burst that would have judged a suspect ends with the old check
+        return other
 
     def probe_result(self, outcome: ProbeOutcome, now: float) -> Transition | None:
         """Take one finished probe (or burst of probes); the transition when it changed the verdict."""

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from sipbalancer.config.model import CheckConfig, Config, RealServerConfig, VirtualServiceConfig
 from sipbalancer.director.bindings import BindingRow, Bindings
 from sipbalancer.director.forwarder import Forwarder
-from sipbalancer.director.health import Health, check_of
+from sipbalancer.director.health import Health, check_of, same_question
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.shown import show, show_where
@@ -113,9 +113,14 @@ class ServiceTable:
     ) -> Health:
         own = check_of(check, real)
         key = (real.key, own)
-        health = healths.get(key) or self._by_health.get(key) or Health(real.key, own, now)
-        healths[key] = health
+        health = healths.get(key) or self._by_health.get(key) or self._at_new_pace(real, own)
+        healths[key] = health = health or Health(real.key, own, now)
         return health
+
+    def _at_new_pace(self, real: RealServerConfig, check: CheckConfig) -> Health | None:
+        """What another pace of the same check has found out; with several, any will do."""
+        known = (held for (key, old), held in self._by_health.items() if key == real.key and same_question(old, check))
+        return next((held.at_pace(check) for held in known), None)
 
     # Health.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sipbalancer.director.verdict import ProbeResult, Verdict
+from sipbalancer.config.model import CheckConfig
+from sipbalancer.director.verdict import ProbeOutcome, ProbeResult, Verdict
 from sipbalancer.errors import AdminError
 from tests.director.stage import OTHER, PHONE, A, B, C, Stage, real, request, service_of
 
@@ -23,6 +24,33 @@ def test_a_reload_keeps_pins_counters_health_and_drain_of_what_did_not_change() 
     assert stage.server(drained).drained
     assert stage.to(request("REGISTER", branch="z9hG4bK2")) == home
     assert stage.server(A).weight == 5
+
+
+def test_a_check_at_another_pace_keeps_what_is_known() -> None:
+    """Else a dead server would be as good as any while its first probe at the new pace is unanswered."""
+    stage = Stage()
+    stage.judge(A, result=ProbeResult.REFUSED)
+    asked = stage.server(A).health.probes
+    stage.apply(service_of(check=CheckConfig(checkinterval=2.0, risecount=3)))
+    assert [stage.server(name).verdict for name in (A, B, C)] == [Verdict.DOWN, Verdict.UP, Verdict.UP]
+    assert stage.server(A).health.probes == asked
+    stage.judge(A)
+    assert (stage.server(A).verdict, stage.server(A).reason) == (Verdict.STARTING, "1 of 3 good answers after down")
+
+
+def test_another_question_is_judged_anew() -> None:
+    stage = Stage()
+    stage.apply(service_of(check=CheckConfig(receive="Asterisk")))
+    assert stage.server(A).verdict is Verdict.STARTING
+
+
+def test_who_shares_a_server_and_keeps_the_old_pace_is_not_touched() -> None:
+    stage = Stage(service_of(), service_of(host="192.0.2.2"))
+    slow = service_of(host="192.0.2.2", check=CheckConfig(checkinterval=60.0))
+    stage.apply(service_of(), slow)
+    first, second = (service.servers[0] for service in stage.table.state.services.values())
+    stage.table.probed(second.health, ProbeOutcome(ProbeResult.REFUSED, "port refused", 0.0), stage.now)
+    assert (first.verdict, second.verdict) == (Verdict.UP, Verdict.DOWN)
 
 
 def test_a_new_server_starts_and_one_that_left_is_retired_until_it_returns() -> None:
