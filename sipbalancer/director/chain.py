@@ -97,7 +97,8 @@ def _token(asked: Asked) -> str:
         return "no Route"
     own = read_own_routes(asked.state, asked.service, asked.request.routes)
     if own.token is not None:
-        return token_text(own.token)
+        passed = "" if asked.decision.by in ("transaction", "token") else ", which takes nothing new outside a dialog"
+        return f"{token_text(own.token)}{passed}"
     if own.broken:
         return "a Route has the form of our token, but not under a key of ours"
     return "the Routes of ours carry no token" if own.cut else f"the first Route, {text(own.foreign)}, is a server's"

@@ -103,7 +103,9 @@ def decide(state: State, service: VirtualService, facts: RequestFacts, flow: Flo
             server = state.server_at(service, own.token.server)
             if server is None:
                 return Decision(None, "none", key, cut, 481, "too many old servers")
-            return Decision(server, "token", key, cut, token=own.token)
+            # Outside a dialog (a Route of a call that is over) it takes nothing new to a server that leaves.
+            if tag(to_value) or _usable(service, server, method == b"REGISTER"):
+                return Decision(server, "token", key, cut, token=own.token)
     if method != b"REGISTER":
         in_dialog = bool(tag(to_value))
         server = _of_call(state, service, call_id, in_dialog, now)

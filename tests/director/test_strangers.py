@@ -20,3 +20,18 @@ def test_invented_credentials_bring_no_call_for_that_name(method: str, to: str) 
         method, f"Route: <sip:{VIP};lr>", uri=f"sip:bob@{VIP}", branch="z9hG4bK2", via=f"{A};rport", call="c2"
     )
     assert stage.to(call, A) == to
+
+
+def test_a_route_of_a_call_that_is_over_takes_nothing_new_to_a_server_that_leaves() -> None:
+    stage = Stage()
+    server, route = stage.called("over")
+    fresh = request("INVITE", route, call="new", branch="z9hG4bKnew")
+    register = request("REGISTER", route, uri=f"sip:{VIP}", call="reg", branch="z9hG4bKreg")
+    assert stage.decided(fresh).by == "token"
+    stage.table.drain(server, stage.now)
+    inside = request("BYE", route, call="over", branch="z9hG4bKbye", to=f"<sip:600@{VIP}>;tag=t")
+    assert stage.to(inside) == server
+    for data in (fresh, register):
+        out, to = stage.sent(data)
+        assert to != server
+        assert route.encode() not in out
