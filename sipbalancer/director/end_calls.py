@@ -1,5 +1,5 @@
 """`endcalls = yes`: the phones' legs of a dead server's calls are ended by a BYE of ours, with the proof that a request
-inside a dialog needs for its 481 (`deaddialogs` seconds down without a break, or a port that refuses).
+inside a dialog needs for its 481 (`deaddialogs` seconds down without a sign of life, or a port that refuses).
 
 Early dialogs are ended without it, by a final or CANCEL (`retries`). Calls that only a pin tells of, as after a
 restart, are left alone, and that is said.
@@ -78,4 +78,4 @@ class EndCalls:
 def _is_proved(service: VirtualService, server: RealServer, now: float) -> bool:
     if server.verdict is not Verdict.DOWN:
         return False
-    return server.health.refused or now - server.since >= service.config.deaddialogs
+    return server.health.refused or now - server.silent_since >= service.config.deaddialogs

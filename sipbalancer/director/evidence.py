@@ -42,6 +42,11 @@ class Evidence:
         """Seconds after which an unanswered request is worth a second look: max(3 x RTT, 100 ms)."""
         return max(3.0 * self.rtt, SHORTEST_WAIT)
 
+    @property
+    def sign(self) -> float:
+        """The last sign of life: an answer of any kind, or a request of its own."""
+        return max(self.heard, self.own)
+
     def answered(self, in_dialog: bool, now: float) -> None:
         """The server answered a request we forwarded."""
         self.heard = now

@@ -138,7 +138,7 @@ class Retries:
             self._missed(transaction, now)
         if server.verdict is Verdict.DOWN and now - max(transaction.first, server.since) >= DEAD_DIALOG:
             patience = transaction.service.config.deaddialogs
-            if transaction.method == b"BYE" or server.health.refused or now - server.since >= patience:
+            if transaction.method == b"BYE" or server.health.refused or now - server.silent_since >= patience:
                 self.finish(transaction, 481, now)
                 return
         if transaction.sent and not transaction.provisional:

@@ -157,6 +157,11 @@ class RealServer:
         return verdict
 
     @property
+    def silent_since(self) -> float:
+        """Since when it is down without a sign of life, when it is down: what its calls need to be called dead."""
+        return max(self.since, self.health.evidence.sign)
+
+    @property
     def reason(self) -> str:
         """Why the verdict is what it is, for people."""
         if self.retired:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sipbalancer.director.dialogs import Dialog
 from sipbalancer.director.end_calls import AT_ONCE
 from sipbalancer.director.pins import PinKind
@@ -50,4 +52,17 @@ def test_silence_needs_deaddialogs() -> None:
     stage.judge(A, result=ProbeResult.TIMEOUT)
     assert _byes(stage) == 0
     stage.now += 10
+    assert _byes(stage) == AT_ONCE
+
+
+@pytest.mark.parametrize("sign", ["heard", "own"])
+def test_a_sign_of_life_while_it_is_down_counts_deaddialogs_anew(sign: str) -> None:
+    stage = _in_calls()
+    stage.judge(A, result=ProbeResult.TIMEOUT)
+    stage.now += 6
+    server = next(iter(stage.table.state.services.values())).by_packed[packed(A)]
+    setattr(server.health.evidence, sign, stage.now)  # it answered inside a call, or asked by itself: no dead server
+    stage.now += 6
+    assert _byes(stage) == 0
+    stage.now += 5
     assert _byes(stage) == AT_ONCE

@@ -95,6 +95,24 @@ def test_a_short_outage_hangs_up_nothing(seconds: float) -> None:
     at_most_one_call_each(pool)
 
 
+def test_a_server_behind_a_firewall_that_asks_by_itself_is_not_dead_for_its_calls() -> None:
+    pool, phone, home = _in_call()
+    leg = home.live_calls()[0]
+    pool.lab.lose = lambda packet: packet.destination == home.address
+    pool.run(4)
+    assert pool.verdict(home) == "down"
+    pool.send(phone, phone.reinvite(pool.now))
+    pool.run(4)
+    home.in_dialog(leg, "INFO", pool.now)
+    pool.send(home, home.outgoing())
+    pool.run(0.1)
+    home.hanging = True
+    pool.run(6)
+    assert phone.finals["INVITE", 481] == 0
+    pool.run(5)
+    assert phone.finals["INVITE", 481] == 1
+
+
 def test_a_reinvite_of_a_server_that_dies_does_not_end_the_phones_call() -> None:
     pool, phone, home = _in_call()
     leg = home.live_calls()[0]
