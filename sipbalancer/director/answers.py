@@ -118,7 +118,7 @@ def refuse(
 def say_again(
     state: State, service: VirtualService, facts: RequestFacts, flow_in: Flow, said: bytes, key: bytes, now: float
 ) -> Datagram | None:
-    """A repeat of what we answered; a CANCEL of it comes too late and says so to nobody (9.2), an ACK ends here."""
+    """A repeat of what we answered; a CANCEL of it changes nothing and gets its 200 (9.2), an ACK ends here."""
     service.dropped["repeat of answered"] += 1
     proven = state.transactions.given_up.get(key, now) is not None
     if facts[1] == b"CANCEL":

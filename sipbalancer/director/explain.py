@@ -175,7 +175,7 @@ def _request_steps(
 def _answered(state: State, decision: Decision, now: float) -> tuple[Step, ...]:
     """A transaction the balancer has answered itself stays answered, whoever is chosen."""
     said = None
-    if decision.server is not None and decision.by != "transaction":
+    if decision.by != "transaction" and (decision.server is not None or decision.reason == "no server"):
         said = state.transactions.answered.get(decision.key, now)
     return (Step("answered", True, f"the balancer has said {_start_line(said)!r} to it"),) if said else ()
 

@@ -152,14 +152,15 @@ class Forwarder:
     def _to_server(
         self, service: VirtualService, decision: Decision, facts: RequestFacts, flow_in: Flow, now: float
     ) -> Datagram | None:
+        if decision.by == "transaction":
+            return self._again(service, decision, facts, flow_in, now)
+        if decision.server is not None or decision.reason == "no server":
+            said = self.state.transactions.answered.get(decision.key, now)
+            if said is not None:
+                return say_again(self.state, service, facts, flow_in, said, decision.key, now)
         if decision.server is None:
             service.chosen["none"] += 1
             return self._not_forwarded(service, decision, facts, flow_in, now)
-        if decision.by == "transaction":
-            return self._again(service, decision, facts, flow_in, now)
-        said = self.state.transactions.answered.get(decision.key, now)
-        if said is not None:
-            return say_again(self.state, service, facts, flow_in, said, decision.key, now)
         if (
             service.config.registerrate
             and facts[1] == b"REGISTER"

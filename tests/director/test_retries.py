@@ -87,3 +87,13 @@ def test_a_cancel_after_only_100_of_a_dead_server_is_answered_twice_once_for_eac
     stage.judge(server, result=ProbeResult.REFUSED)
     assert [status_of(data) for data, _ in stage.due()] == [487]
     assert status_of(stage.sent(request("CANCEL"))[0]) == 200
+
+
+def test_with_the_last_server_dead_too_a_cancel_is_answered_200_and_its_invite_487_as_before() -> None:
+    stage = Stage(service_of())
+    stage.sent(request())
+    stage.sent(request("CANCEL"))
+    stage.judge(result=ProbeResult.REFUSED)
+    assert [status_of(data) for data, _ in stage.due()] == [487]
+    assert status_of(stage.sent(request("CANCEL"))[0]) == 200
+    assert status_of(stage.sent(request())[0]) == 487
