@@ -1,0 +1,78 @@
+"""Responses on their way back: whose they are, where they go, and that no memory is needed for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.director.stage import OTHER, PHONE, VIP, Stage, answer, lines_of, request, service_of, status_of
+
+
+@pytest.mark.parametrize("status", [100, 180, 200, 404, 486])
+def test_our_via_goes_and_the_next_says_where_to(status: int) -> None:
+    stage = Stage()
+    out, server = stage.sent(request(via="192.168.1.5:5062;rport"), "10.1.0.1:6000")
+    back, to = stage.sent(answer(out, status), server)
+    assert (to, status_of(back)) == ("10.1.0.1:6000", status)
+    assert [via.partition(";")[0] for via in lines_of(back, "Via")] == ["SIP/2.0/UDP 192.168.1.5:5062"]
+
+
+def test_no_memory_is_needed() -> None:
+    stage = Stage()
+    out, server = stage.sent(request())
+    stage.restart()
+    assert stage.to(answer(out, 200, f"Contact: <sip:{server}>"), server) == PHONE
+
+
+def test_a_via_of_another_spelling_is_read_too() -> None:
+    stage = Stage()
+    out, server = stage.sent(request())
+    odd = answer(out, 180).replace(b"SIP/2.0/UDP 10.1.0.1:5060", b"sip / 2.0 / udp 10.1.0.1 : 5060 ")
+    assert stage.to(odd, server) == PHONE
+
+
+def test_a_foreign_via_on_top_is_dropped() -> None:
+    stage = Stage()
+    out, server = stage.sent(request())
+    assert stage.send(answer(out, 200).replace(VIP.encode(), b"192.0.2.200"), server) is None
+    assert stage.dropped() == {"foreign via": 1}
+
+
+def test_nobody_may_use_us_as_a_reflector() -> None:
+    """Neither from a server nor to one."""
+    stage = Stage()
+    out, _ = stage.sent(request())
+    assert stage.send(answer(out, 200), OTHER) is None
+    assert stage.dropped() == {"response from a stranger": 1}
+
+
+def test_an_answer_without_a_second_via_is_for_us() -> None:
+    stage = Stage()
+    out, server = stage.sent(request())
+    alone = b"\r\n".join(line for line in answer(out, 200).split(b"\r\n") if b"z9hG4bK1" not in line)
+    assert stage.send(alone, server) is None
+    assert stage.dropped() == {"response to us": 1}
+
+
+def test_answers_are_counted_by_class_and_are_evidence_of_service() -> None:
+    stage = Stage()
+    out, server = stage.sent(request())
+    stage.now += 1
+    stage.sent(answer(out, 486), server)
+    assert stage.server(server).responses[4] == 1
+    assert stage.server(server).health.evidence.heard_new == stage.now
+
+
+def test_maxexpires_shortens_what_a_register_is_granted_and_a_repeat_is_equal() -> None:
+    stage = Stage(service_of(maxexpires=600))
+    out, server = stage.sent(request("REGISTER", f"Contact: <sip:1001@{PHONE}>", uri=f"sip:{VIP}"))
+    granted = answer(out, 200, f"Contact: <sip:1001@{PHONE}>;expires=3600")
+    back, _ = stage.sent(granted, server)
+    assert 540 <= int(lines_of(back, "Contact")[0].rpartition("=")[2]) <= 600
+    assert stage.sent(granted, server)[0] == back
+
+
+def test_a_2xx_that_teaches_nothing_is_forwarded_and_said() -> None:
+    stage = Stage()
+    out, server = stage.sent(request("REGISTER", f"Contact: <sip:1001@{PHONE}>", uri=f"sip:{VIP}"))
+    assert stage.to(answer(out, 200, "Contact: <sip:1001@10.1.0.1>;expires=3600, <sip:"), server) == PHONE
+    assert [reason.partition(":")[0] for reason in stage.dropped()] == ["not learned"]
