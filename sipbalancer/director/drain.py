@@ -14,6 +14,11 @@ from sipbalancer.director.verdict import Verdict
 
 SILENT_AFTER = 3600.0
 """Seconds without an answered INVITE or UPDATE after which a call without session timer is counted as silent."""
+BEGAN_EMPTY = (
+    "the pins began empty: a registration or call made before that may still be there;"
+    " ask the server itself (core show channels)"
+)
+"""At the very first start too: a new secret is no proof of one, a state folder that was lost makes one as well."""
 LONGEST_REGISTRATION = 7200
 """Seconds a server grants at most unless `maxexpires` says less: the default of Asterisk's AORs."""
 
@@ -52,5 +57,5 @@ def _unknowable(state: State, service: VirtualService, server: RealServer, now: 
     registration = max(config.maxexpires or LONGEST_REGISTRATION, config.persistent)
     known_at = pins.born + registration + config.calltimeout
     if now < known_at:
-        return "the pins began empty: a registration or call made before that may still be there", known_at
+        return BEGAN_EMPTY, known_at
     return "", 0.0

@@ -51,6 +51,7 @@ def test_pins_that_began_empty_withhold_the_word_for_a_registration_and_a_call()
     stage = Stage()
     found = drained(stage)
     assert (found.withheld[:21], found.known_at) == ("the pins began empty:", KNOWN)
+    assert "ask the server" in found.withheld
     assert shown(stage, A).empty and not shown(stage, A).safe
     stage.now = KNOWN
     assert shown(stage, A).safe
