@@ -65,15 +65,16 @@ def _summary(config: Config, warnings: tuple[Finding, ...]) -> str:
     servers = sum(len(service.real) for service in config.virtual)
     notes = sum(finding.note for finding in warnings)
     counts = (
-        _plural(len(config.virtual), "virtual service"),
-        _plural(servers, "real server"),
-        _plural(len(warnings) - notes, "warning"),
-        _plural(notes, "note"),
+        counted(len(config.virtual), "virtual service"),
+        counted(servers, "real server"),
+        counted(len(warnings) - notes, "warning"),
+        counted(notes, "note"),
     )
     return f"{config.path}: {', '.join(counts)}\n"
 
 
-def _plural(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 server`, `2 servers`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

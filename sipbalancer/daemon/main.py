@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from sipbalancer import __version__
 from sipbalancer.config.diff import AT_START
 from sipbalancer.config.model import Config
+from sipbalancer.config.report import counted
 from sipbalancer.daemon.admin import AdminServer
 from sipbalancer.daemon.balancer import Balancer
 from sipbalancer.daemon.chores import Chores
@@ -316,7 +317,8 @@ class Daemon:
 
     def _summary(self) -> str:
         virtual = self.balancer.config.virtual
-        return f"{len(virtual)} virtual services, {sum(len(service.real) for service in virtual)} real servers"
+        servers = sum(len(service.real) for service in virtual)
+        return f"{counted(len(virtual), 'virtual service')}, {counted(servers, 'real server')}"
 
 
 def _warn(findings: tuple[Finding, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sipbalancer.config.directives import SECTION, Standing
 from sipbalancer.config.parser import parse
-from sipbalancer.config.report import report
+from sipbalancer.config.report import counted, report
 
 TEXT = """metrics = no
 checkinterval = 2
@@ -88,3 +88,7 @@ def test_columns_are_aligned() -> None:
         starts = {line.rindex("default") for line in table.splitlines() if line.endswith("default")}
         assert len(starts) == 1
     assert report(parsed.config, ()).endswith("\n")
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(number, "server") for number in (0, 1, 2)] == ["0 servers", "1 server", "2 servers"]
