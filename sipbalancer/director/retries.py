@@ -136,7 +136,7 @@ class Retries:
         evidence = server.health.evidence
         if evidence.heard < transaction.sent_at:
             self._missed(transaction, now)
-        if server.verdict is Verdict.DOWN and now - max(transaction.first, server.since) >= DEAD_DIALOG:
+        if server.health.verdict is Verdict.DOWN and now - max(transaction.first, server.since) >= DEAD_DIALOG:
             patience = transaction.service.config.deaddialogs
             if transaction.method == b"BYE" or server.health.refused or now - server.silent_since >= patience:
                 self.finish(transaction, 481, now)

@@ -97,3 +97,17 @@ def test_with_the_last_server_dead_too_a_cancel_is_answered_200_and_its_invite_4
     assert [status_of(data) for data, _ in stage.due()] == [487]
     assert status_of(stage.sent(request("CANCEL"))[0]) == 200
     assert status_of(stage.sent(request())[0]) == 487
+
+
+def test_a_bye_to_a_dead_server_that_was_taken_out_of_the_file_is_answered_too() -> None:
+    stage = Stage(service_of())
+    server, route = stage.called()
+    stage.judge(server, result=ProbeResult.REFUSED)
+    left = [each for each in ("192.0.2.11", "192.0.2.12", "192.0.2.13") if not server.startswith(each + ":")]
+    stage.apply(service_of(*(real(f"{each}:5060") for each in left)))
+    bye = request("BYE", route, branch="z9hG4bKbye", to="<sip:600@x>;tag=t", cseq=2)
+    assert stage.to(bye) == server
+    found: list[int] = []
+    for _ in range(60):
+        found += [status_of(data) for data, _ in stage.due(0.05) if data.startswith(b"SIP/2.0")]
+    assert found == [481]
