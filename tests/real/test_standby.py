@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from sipbalancer.config.model import CheckConfig, Config, RealServerConfig, VirtualServiceConfig
 from sipbalancer.daemon.balancer import Balancer
@@ -21,6 +23,13 @@ INTERVAL = 0.2
 
 def ip(verb: str) -> None:
     subprocess.run(["ip", "address", verb, f"{VIRTUAL}/32", "dev", "lo"], check=True)
+
+
+@pytest.fixture(autouse=True)
+def left_as_found(logs: Path) -> Iterator[None]:
+    """The address goes whatever happened: the next test would find it."""
+    yield
+    subprocess.run(["ip", "address", "del", f"{VIRTUAL}/32", "dev", "lo"], check=False, stderr=subprocess.DEVNULL)
 
 
 def balancer(port: int) -> Balancer:
@@ -57,7 +66,7 @@ def source(server: Answerer) -> str:
     return server.got[-1][1][0] if server.got else ""
 
 
-def test_a_standby_is_quiet_and_is_live_within_a_second(logs: Path) -> None:
+def test_a_standby_is_quiet_and_is_live_within_a_second() -> None:
     async def scenario(made: Balancer, server: Answerer) -> None:
         await within(3, lambda: bool(server.got))
         assert source(server) not in ("", VIRTUAL), "asked from an address we own"
@@ -68,8 +77,8 @@ def test_a_standby_is_quiet_and_is_live_within_a_second(logs: Path) -> None:
         assert len(server.got) == 1, "at a slower pace"
 
         ip("add")
-        await within(1, lambda: source(server) == VIRTUAL)
-        assert not made.standby(KEY) and not made.snapshot().services[0].standby
+        await within(1, lambda: source(server) == VIRTUAL and not made.standby(KEY))
+        assert not made.snapshot().services[0].standby
         seen = len(server.got)
         await within(5, lambda: len(server.got) >= seen + 5)  # at its own pace again
 
@@ -82,7 +91,7 @@ def test_a_standby_is_quiet_and_is_live_within_a_second(logs: Path) -> None:
     probing(scenario)
 
 
-def test_the_one_who_loses_the_address_keeps_its_verdicts(logs: Path) -> None:
+def test_the_one_who_loses_the_address_keeps_its_verdicts() -> None:
     """Probes from an address that is gone would be answered to who has it now: every server would look dead."""
 
     async def scenario(made: Balancer, server: Answerer) -> None:
@@ -97,8 +106,4 @@ def test_the_one_who_loses_the_address_keeps_its_verdicts(logs: Path) -> None:
         assert [str(each.verdict) for each in made.snapshot().services[0].servers] == ["up"]
 
     ip("add")
-    try:
-        probing(scenario)
-    except BaseException:
-        subprocess.run(["ip", "address", "del", f"{VIRTUAL}/32", "dev", "lo"], check=False, stderr=subprocess.DEVNULL)
-        raise
+    probing(scenario)
