@@ -14,14 +14,17 @@ import json
 import logging
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener, SysLogHandler, WatchedFileHandler
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 
 LOGGER = logging.getLogger("sipbalancer")
 LIBRARIES = (logging.getLogger("asyncio"), logging.getLogger("aiohttp"))
 """Their warnings come out in our form and our place."""
 QUEUE_LINES = 10_000
+STUCK = 2.0
+"""Seconds the end waits for a place that takes no lines."""
 FORMATS = ("text", "json")
 
 _BARE = re.compile(r"[A-Za-z0-9_.,:;/@+<>()\[\]{}*%!?&~^|$#-]+")
@@ -81,13 +84,45 @@ class _Enqueue(QueueHandler):
             self.lost += 1
 
 
+class _Writer(QueueListener):
+    """The writing thread. The standard one cannot be told to end while its queue is full."""
+
+    def __init__(self, lines: Queue[logging.LogRecord], target: logging.Handler) -> None:
+        super().__init__(lines, target)
+        self._lines = lines
+
+    def enqueue_sentinel(self) -> None:
+        """Ask it to end behind what is queued; if the queue stays full, the place being stuck, a line gives way."""
+        sentinel = self._sentinel  # type: ignore[attr-defined]  # the stub leaves it out
+        try:
+            self._lines.put(sentinel, timeout=STUCK)
+        except Full:
+            with suppress(Empty):
+                self._lines.get_nowait()
+            with suppress(Full):
+                self._lines.put_nowait(sentinel)
+
+    def stop(self) -> None:
+        """End it, but do not wait long for one that is stuck: it ends with the process."""
+        self.enqueue_sentinel()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(STUCK)
+
+    def _monitor(self) -> None:
+        super()._monitor()  # type: ignore[misc]  # the stub leaves it out
+        for handler in self.handlers:
+            handler.close()
+
+
 class Output:
     """Where our lines go now. `open` may be called again (reload); `close` writes what is queued."""
 
     def __init__(self, style: str, lines: int = QUEUE_LINES) -> None:
         self._formatter = JsonFormatter() if style == "json" else TextFormatter()
         self._listener: QueueListener | None = None
-        self._enqueue = _Enqueue(Queue(lines))
+        self._lines: Queue[logging.LogRecord] = Queue(lines)
+        self._enqueue = _Enqueue(self._lines)
         self._logfile: str | None = None
 
     @property
@@ -115,7 +150,7 @@ class Output:
     def _replace(self, target: logging.Handler) -> None:
         target.setFormatter(self._formatter)
         self._stop_listener()
-        self._listener = QueueListener(self._enqueue.queue, target)
+        self._listener = _Writer(self._lines, target)
         self._listener.start()
         LOGGER.setLevel(logging.INFO)
         for logger in (LOGGER, *LIBRARIES):
@@ -126,8 +161,6 @@ class Output:
         if self._listener is None:
             return
         self._listener.stop()
-        for handler in self._listener.handlers:
-            handler.close()
         self._listener = None
 
     def close(self) -> None:

@@ -128,6 +128,24 @@ def test_a_stuck_place_loses_lines_and_counts_them(tmp_path: Path) -> None:
     assert not drained.is_alive()
 
 
+def test_a_place_that_stays_stuck_keeps_nobody_from_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sipbalancer.daemon.log.STUCK", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    keep = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)
+    before = set(threading.enumerate())
+    output = Output("text", lines=2)
+    output.open(str(tmp_path / "pipe"))
+    for _ in range(5):
+        say(logging.INFO, "x", padding="x" * 65536)
+    (writer,) = set(threading.enumerate()) - before
+    output.close()
+    assert writer.is_alive()
+    while writer.is_alive():  # let it go, so that it ends with the test
+        if select.select([keep], [], [], 0.01)[0]:
+            os.read(keep, 65536)
+    os.close(keep)
+
+
 def _drain(descriptor: int) -> None:
     tail = b""
     while not tail.endswith(b"END"):
