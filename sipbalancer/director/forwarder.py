@@ -17,8 +17,6 @@ without memory, and two tries at different servers are told apart.
 
 from __future__ import annotations
 
-import traceback
-
 from sipbalancer.director import learn
 from sipbalancer.director.admission import admits, hold_off
 from sipbalancer.director.answers import (
@@ -80,9 +78,7 @@ class Forwarder:
         except MalformedMessage as error:  # the only place where bad input ends
             return answer_malformed(self.state, service, data, flow_in, error.reason)
         except Exception:  # a bug of ours must cost one datagram, not the service; it is counted and shown
-            self.state.internal_errors += 1
-            self.state.last_error = traceback.format_exc()
-            service.dropped["internal error"] += 1
+            self.state.failed(service)
             return None
 
     def refused(self, flow_out: Flow, now: float) -> None:

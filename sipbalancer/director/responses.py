@@ -49,7 +49,7 @@ class Responses:
             return None
         back = self._return_flow(service, data, next_start, next_end)
         sender = service.source(flow_in[1])
-        server = sender or service.source(back[1])
+        server = sender or service.by_packed.get(back[1]) or self._odd_port(service, back, branch, now)
         if server is None:
             service.dropped["response from a stranger"] += 1
             return None
@@ -78,6 +78,14 @@ class Responses:
             if service.config.maxexpires and status < 300 and sender is not None and _cseq_method(data) == b"REGISTER":
                 return self._shorter(service, pop_via(data, start, end)), back
         return pop_via(data, start, end), back
+
+    def _odd_port(self, service: VirtualService, back: Flow, branch: bytes, now: float) -> RealServer | None:
+        """A server that asked from another port than its own: only for what it did ask, or anybody could reach any port
+        of a server's host through us."""
+        key = branch[_BRANCH : _BRANCH + TRANSACTION_KEY]
+        transactions = self._state.transactions
+        asked = key in transactions.pending or transactions.ended.get(key, now) is not None
+        return service.source(back[1]) if asked else None
 
     def _shorter(self, service: VirtualService, data: bytes) -> bytes:
         """`maxexpires`, spread by the phone's Call-ID so that a repeated 2xx is equal."""

@@ -87,7 +87,10 @@ class Retries:
             transaction = pending.get(keys.popleft())
             if transaction is not None:
                 left -= 1
-                verb(transaction, now)
+                try:
+                    verb(transaction, now)
+                except Exception:  # a bug of ours must cost one transaction, not all of this tick
+                    self._state.failed(transaction.service)
 
     def _step(self, transaction: Transaction, now: float) -> None:
         if transaction.held is not None:

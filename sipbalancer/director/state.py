@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from traceback import format_exc
+
 from sipbalancer.config.model import RealServerConfig
 from sipbalancer.director.bindings import Bindings, Bound
 from sipbalancer.director.dialogs import Dialogs
@@ -148,6 +150,14 @@ class State:
         """Send it now, and again until it is taken (`repeats`)."""
         if self.repeats.begin(key, datagram, now):
             self.outbox.append(datagram)
+
+    # Faults of our own.
+
+    def failed(self, service: VirtualService) -> None:
+        """In an `except`: count it and keep what happened, to be shown."""
+        self.internal_errors += 1
+        self.last_error = format_exc()
+        service.dropped["internal error"] += 1
 
     # Rare things an operator should read once.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.director.stage import OTHER, PHONE, VIP, Stage, answer, lines_of, request, service_of, status_of
+from tests.director.stage import OTHER, PHONE, VIP, A, Stage, answer, lines_of, request, service_of, status_of
 
 
 @pytest.mark.parametrize("status", [100, 180, 200, 404, 486])
@@ -76,3 +76,16 @@ def test_a_2xx_that_teaches_nothing_is_forwarded_and_said() -> None:
     out, server = stage.sent(request("REGISTER", f"Contact: <sip:1001@{PHONE}>", uri=f"sip:{VIP}"))
     assert stage.to(answer(out, 200, "Contact: <sip:1001@10.1.0.1>;expires=3600, <sip:"), server) == PHONE
     assert [reason.partition(":")[0] for reason in stage.dropped()] == ["not learned"]
+
+
+@pytest.mark.parametrize("port", [22, 161])
+def test_a_stranger_reaches_no_other_port_of_a_servers_host(port: int) -> None:
+    stage = Stage()
+    host = A.partition(":")[0]
+    forged = (
+        b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP %b;branch=z9hG4bKabcdefghijklmnop\r\n"
+        b"Via: SIP/2.0/UDP %b:%d;branch=z9hG4bKx\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\n"
+        b"Call-ID: x\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    ) % (stage.service.sent_by, host.encode(), port)
+    assert stage.send(forged) is None
+    assert stage.service.dropped["response from a stranger"] == 1

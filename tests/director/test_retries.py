@@ -111,3 +111,20 @@ def test_a_bye_to_a_dead_server_that_was_taken_out_of_the_file_is_answered_too()
     for _ in range(60):
         found += [status_of(data) for data, _ in stage.due(0.05) if data.startswith(b"SIP/2.0")]
     assert found == [481]
+
+
+def test_a_fault_in_one_transaction_does_not_lose_the_rest_of_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    for number in range(2):
+        stage.send(request("OPTIONS", call=f"c{number}", branch=f"z9hG4bK{number}"))
+    retries, taken = stage.table.forwarder.retries, []
+
+    def step(transaction: object, now: float) -> None:
+        taken.append(transaction)
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(retries, "_step", step)
+    stage.now += 1
+    stage.table.forwarder.due(stage.now)
+    assert len(taken) == 2
+    assert stage.table.state.internal_errors == 2
