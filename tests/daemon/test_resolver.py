@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from sipbalancer.config.model import RealServerConfig
 from sipbalancer.daemon.resolver import Hosts, Place, Resolution, Resolver, is_literal, placed, read_hosts
 from sipbalancer.errors import Unresolved
 from tests.daemon import nameserver
+from tests.daemon.loops import LOOPS, runner
 from tests.daemon.nameserver import Nameserver
 
 Scenario = Callable[[Nameserver, Resolver], Awaitable[None]]
 NOWHERE = Path("/no/such/hosts")
 
 
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=LOOPS)
 def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
     def runs(scenario: Scenario, hosts: Path = NOWHERE) -> None:
         async def coroutine() -> None:
@@ -28,8 +27,8 @@ def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
             await scenario(server, Resolver(("127.0.0.1",), server.port, hosts, lifetime=0.5))
             server.close()
 
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(coroutine())
+        with runner(LOOPS[request.param]) as running:
+            running.run(coroutine())
 
     return runs
 

@@ -11,13 +11,12 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
-import uvloop
 
 from sipbalancer.daemon.channel import BATCH
 from sipbalancer.daemon.udp import Edge, Leg, adopt_leg, open_leg
 from sipbalancer.sip.flow import Datagram, Flow, flow_of, pack_address
+from tests.daemon.loops import LOOPS, runner
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 WAIT = 20.0
 
 
@@ -85,7 +84,7 @@ class Place:
     """Where a test runs: a loop, a kind of edge, and everything closed at the end."""
 
     def __init__(self, loop: str, batched: bool) -> None:
-        self._runner = asyncio.Runner(loop_factory=LOOPS[loop])
+        self._loop = LOOPS[loop]
         self.batched = batched
         self.things = ExitStack()
         self.reports: list[dict[str, Any]] = []
@@ -97,8 +96,8 @@ class Place:
                 with self.things:
                     await scene()
 
-        with self._runner:
-            self._runner.run(limited())
+        with runner(self._loop) as running:
+            running.run(limited())
 
     def leg(self, host: str = "127.0.0.1") -> Leg:
         return open_leg(host, 0)

@@ -74,7 +74,7 @@ def test_a_standby_is_quiet_and_is_live_within_a_second() -> None:
         shown = made.snapshot().services[0]
         assert shown.standby and any("standby" in note for note in shown.notes)
         await asyncio.sleep(10 * INTERVAL)
-        assert len(server.got) == 1, "at a slower pace"
+        assert len(server.got) <= 2, "at a slower pace: 10 s from a moment of its own, at its own pace it would be 9"
 
         ip("add")
         await within(1, lambda: source(server) == VIRTUAL and not made.standby(KEY))
