@@ -46,9 +46,15 @@ class EndCalls:
                         self._begin(service, server)
         for _ in range(min(AT_ONCE, len(self._left))):
             key, service = self._left.popleft()
-            dialog = self._state.dialogs.held.get(key)
-            if dialog is not None and dialog.server.verdict is Verdict.DOWN:
-                self._end(service, key, dialog, now)
+            try:
+                self._end_if_dead(service, key, now)
+            except Exception:  # a bug of ours must cost one call, not the rest of them
+                self._state.failed(service)
+
+    def _end_if_dead(self, service: VirtualService, key: int, now: float) -> None:
+        dialog = self._state.dialogs.held.get(key)
+        if dialog is not None and dialog.server.verdict is Verdict.DOWN:
+            self._end(service, key, dialog, now)
 
     def _begin(self, service: VirtualService, server: RealServer) -> None:
         self._over[server] = server.since

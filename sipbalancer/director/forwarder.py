@@ -17,6 +17,8 @@ without memory, and two tries at different servers are told apart.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sipbalancer.director import learn
 from sipbalancer.director.admission import admits, hold_off
 from sipbalancer.director.answers import (
@@ -40,13 +42,14 @@ from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.to_client import commit_outward
 from sipbalancer.director.to_server import commit, remember
+from sipbalancer.director.transactions import Transaction
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.flow import Datagram, Flow
 from sipbalancer.sip.scan import RequestFacts, scan_request
 
 _FOREIGN_TOLD = 64
 """Hosts of foreign Routes that get a log line: strangers must not use up the lines of everything else."""
-_DUE_TRANSACTIONS = 4096
+_DUE_TRANSACTIONS = 512
 _DUE_PINS = 4096
 _DUE_BINDINGS = 256
 """What one call of `due` looks at: under a millisecond each, and more than a full load makes in 50 ms."""
@@ -63,6 +66,10 @@ class Forwarder:
         self._foreign_told = 0
         self.end_calls = EndCalls(state)
         self._response = Responses(state, self.retries).received
+        self._sweeps: tuple[Callable[[float], None], ...] = (
+            lambda now: state.pins.sweep(now, _DUE_PINS),
+            *(table.sweep for table in state.recent),
+        )
 
     # The verbs of the edge.
 
@@ -85,35 +92,50 @@ class Forwarder:
         """ICMP: nobody listens at this address."""
         service = self.state.services.get(flow_out[0])
         if service is not None:
-            server = service.by_packed.get(flow_out[1])
-            service.dropped["server refused" if server is not None else "client refused"] += 1
-            if server is not None:
-                server.refusals += 1
-                if server.health.evidence.refusal(now):
-                    self.state.suspects[server.health] = None
+            try:
+                self._refused(service, flow_out, now)
+            except Exception:  # as above: one refusal, not the loop
+                self.state.failed(service)
 
     def due(self, now: float) -> list[Datagram]:
-        """The slow verb: the outbox, then what time has brought; bounded."""
-        self.retries.due(now)
-        self.end_calls.due(now)
-        for transaction in self.state.transactions.expire(now, _DUE_TRANSACTIONS):
-            transaction.service.dropped["unanswered"] += 1
-            if transaction.method == b"BYE":  # whoever hung up is gone, whatever the other side knows
-                learn.call_ends(self.state, transaction.service, transaction.server, b"", transaction, now)
-        self.state.pins.sweep(now, _DUE_PINS)
-        self.state.recent_calls.sweep(now)
-        self.state.provisional.sweep(now)
-        self.state.moved.sweep(now)
-        self.state.waiting.sweep(now)
-        self.state.challenged.sweep(now)
-        self.state.expected.sweep(now)
-        for service in self.state.services.values():
-            service.measure()
-        for bindings in self.state.bindings.values():
-            bindings.sweep(now, _DUE_BINDINGS)
+        """The slow verb: the outbox, then what time has brought; bounded, and a fault of one part is that part's."""
+        for part in (self._say_again, self.retries.due, self.end_calls.due, self._expire, *self._sweeps):
+            try:
+                part(now)
+            except Exception:
+                self.state.failed()
+        for leg, service in self.state.services.items():
+            try:
+                service.measure()
+                self.state.bindings[leg].sweep(now, _DUE_BINDINGS)
+            except Exception:
+                self.state.failed(service)
         out = self.outbox[:]
         self.outbox.clear()
         return out
+
+    def _refused(self, service: VirtualService, flow_out: Flow, now: float) -> None:
+        server = service.by_packed.get(flow_out[1])
+        service.dropped["server refused" if server is not None else "client refused"] += 1
+        if server is not None:
+            server.refusals += 1
+            if server.health.evidence.refusal(now):
+                self.state.suspects[server.health] = None
+
+    def _say_again(self, now: float) -> None:
+        self.outbox.extend(self.state.repeats.due(now))
+
+    def _expire(self, now: float) -> None:
+        for transaction in self.state.transactions.expire(now, _DUE_TRANSACTIONS):
+            try:
+                self._unanswered(transaction, now)
+            except Exception:
+                self.state.failed(transaction.service)
+
+    def _unanswered(self, transaction: Transaction, now: float) -> None:
+        transaction.service.dropped["unanswered"] += 1
+        if transaction.method == b"BYE":  # whoever hung up is gone, whatever the other side knows
+            learn.call_ends(self.state, transaction.service, transaction.server, b"", transaction, now)
 
     # Requests.
 

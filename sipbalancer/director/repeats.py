@@ -6,8 +6,6 @@ No clock here; bounded: without room a thing is said once and counted in `refuse
 
 from __future__ import annotations
 
-from collections import deque
-
 from sipbalancer.director.transactions import TIMER_F
 from sipbalancer.director.wheel import Wheel
 from sipbalancer.sip.flow import Datagram
@@ -15,6 +13,7 @@ from sipbalancer.sip.flow import Datagram
 FIRST = 0.5
 """T1."""
 AT_ONCE = 512
+"""Looked at in one call of `due`, those that were taken meanwhile among them."""
 LONGEST = 4.0
 """T2."""
 
@@ -38,8 +37,6 @@ class Repeats:
         self._limit = limit
         self._sayings: dict[bytes, Saying] = {}
         self._wheel = Wheel(now)
-        self._ready: deque[bytes] = deque()
-        """Keys whose time has come."""
 
     def __len__(self) -> int:
         return len(self._sayings)
@@ -60,11 +57,9 @@ class Repeats:
         return self._sayings.pop(key, None) is not None
 
     def due(self, now: float) -> list[Datagram]:
-        """What to say again now, at most `AT_ONCE`; the rest is the next call's."""
+        """What to say again now; beyond `AT_ONCE` the next call's."""
         again: list[Datagram] = []
-        self._ready.extend(self._wheel.due(now))
-        while self._ready and len(again) < AT_ONCE:
-            key = self._ready.popleft()
+        for key in self._wheel.due(now, AT_ONCE):
             saying = self._sayings.get(key)
             if saying is None:
                 continue

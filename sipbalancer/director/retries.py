@@ -35,6 +35,8 @@ QUIET = 0.2
 """Seconds a server must be silent to everything, four probes among it, before a request leaves it undecided."""
 AT_ONCE = 512
 """Transactions looked at in one call of `due`: 10 ms. A dead server may leave 65,000, which would take a second."""
+KEYS_AT_ONCE = 8192
+"""Keys taken from a queue in one call, those of what has ended meanwhile among them: a millisecond."""
 DEAD_DIALOG = 2.0
 """Seconds a request inside a dialog waits for a server that is down."""
 
@@ -48,6 +50,10 @@ class Retries:
         """Keys whose time has come."""
         self._bereft: deque[bytes] = deque()
         """Keys of requests whose server went down."""
+        self._unserved: deque[bytes] = deque()
+        """Keys of requests whose server is overloaded."""
+        self._answered: deque[bytes] = deque()
+        """Keys of held 503s whose probe's word is in."""
 
     def watch(self, transaction: Transaction, out: bytes, now: float) -> None:
         """A request's first copy left for its server."""
@@ -65,10 +71,11 @@ class Retries:
 
     def due(self, now: float) -> None:
         """Look at what is due, at most `AT_ONCE` of each kind; the rest is the next call's."""
-        self._state.outbox.extend(self._state.repeats.due(now))
-        self._ready.extend(self._state.wheel.due(now))
+        self._ready.extend(self._state.wheel.due(now, KEYS_AT_ONCE - len(self._ready)))
         self._take(self._ready, now, self._woken)
         self._take(self._bereft, now, self._leave)
+        self._take(self._unserved, now, self._leave_overloaded)
+        self._take(self._answered, now, self.settle)
 
     def _wake(self, transaction: Transaction, when: float) -> None:
         """Look at it then, and not before: what was set earlier counts no more."""
@@ -81,9 +88,11 @@ class Retries:
             self._step(transaction, now)
 
     def _take(self, keys: deque[bytes], now: float, verb: Callable[[Transaction, float], None]) -> None:
-        """Keys of what has ended meanwhile cost next to nothing and do not count."""
+        """At most `AT_ONCE`; keys of what has ended meanwhile cost little and are counted apart."""
         pending, left = self._state.transactions.pending, AT_ONCE
-        while keys and left:
+        for _ in range(min(len(keys), KEYS_AT_ONCE)):
+            if not left:
+                break
             transaction = pending.get(keys.popleft())
             if transaction is not None:
                 left -= 1
@@ -225,10 +234,17 @@ class Retries:
 
         Its silence to new requests is as proved as a dead server's; only its dialogs are served.
         """
-        for transaction in list(self._state.transactions.pending.values()):
-            if transaction.server is server and transaction.inward and not transaction.in_dialog:
-                if not transaction.provisional and transaction.held is None:
-                    self.move(transaction, now)
+        pending = self._state.transactions.pending
+        self._unserved.extend([key for key, transaction in pending.items() if transaction.server is server])
+        self._take(self._unserved, now, self._leave_overloaded)
+
+    def _leave_overloaded(self, transaction: Transaction, now: float) -> None:
+        if (
+            transaction.server.verdict is Verdict.OVERLOADED
+            and transaction.inward
+            and not (transaction.in_dialog or transaction.provisional or transaction.held is not None)
+        ):
+            self.move(transaction, now)
 
     def _bereaved(self, transaction: Transaction, now: float) -> None:
         if transaction.cancelled:
@@ -312,9 +328,8 @@ class Retries:
 
     def probed(self, servers: list[RealServer], now: float) -> None:
         """A probe's outcome is known: 503s that waited for it are decided."""
-        for transaction in list(self._state.held.values()):
-            if transaction.server in servers:
-                self.settle(transaction, now)
+        self._answered.extend([key for key, transaction in self._state.held.items() if transaction.server in servers])
+        self._take(self._answered, now, self.settle)
 
 
 def _admitted(server: RealServer, service: VirtualService, now: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from traceback import format_exc
+from typing import Any
 
 from sipbalancer.config.model import RealServerConfig
 from sipbalancer.director.bindings import Bindings, Bound
@@ -54,6 +55,10 @@ class State:
         Contact may use it before we see that 2xx (a qualify OPTIONS overtakes it; measured with Asterisk 22)."""
         self.moved: RecentPins[bytes] = RecentPins(65536, MOVED_LIFE)
         """Call-ID and the client address a token names -> the packed address the phone has now."""
+        self.recent: tuple[RecentPins[Any], ...] = (
+            *(self.provisional, self.recent_calls, self.waiting, self.challenged, self.expected, self.moved),
+        )
+        """All of these, to be swept."""
         self.outbox: list[Datagram] = []
         """What a datagram or the clock caused beyond the one answer; the edge empties it after each batch."""
         self.wheel = Wheel(now)
@@ -153,11 +158,12 @@ class State:
 
     # Faults of our own.
 
-    def failed(self, service: VirtualService) -> None:
-        """In an `except`: count it and keep what happened, to be shown."""
+    def failed(self, service: VirtualService | None = None) -> None:
+        """In an `except`: count it and keep what happened, to be shown. `service`: whose datagram or timer it was."""
         self.internal_errors += 1
         self.last_error = format_exc()
-        service.dropped["internal error"] += 1
+        if service is not None:
+            service.dropped["internal error"] += 1
 
     # Rare things an operator should read once.
 

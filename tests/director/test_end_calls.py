@@ -66,3 +66,16 @@ def test_a_sign_of_life_while_it_is_down_counts_deaddialogs_anew(sign: str) -> N
     assert _byes(stage) == 0
     stage.now += 5
     assert _byes(stage) == AT_ONCE
+
+
+def test_one_call_that_cannot_be_ended_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, tried = _in_calls(), []
+
+    def end(service: object, key: int, dialog: object, now: float) -> None:
+        tried.append(key)
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(stage.table.forwarder.end_calls, "_end", end)
+    stage.judge(A, result=ProbeResult.REFUSED)
+    assert _byes(stage) == 0
+    assert len(tried) == stage.table.state.internal_errors == AT_ONCE
