@@ -19,6 +19,7 @@ from sipbalancer.daemon.explained import explain_document
 from sipbalancer.daemon.leg import Leg, kernel_drops, open_leg
 from sipbalancer.daemon.log import say
 from sipbalancer.daemon.prober import HealthKey, Prober, ProbeTarget
+from sipbalancer.daemon.shedding import Shedding, Watched
 from sipbalancer.daemon.standby import LOOK_EVERY, Standby
 from sipbalancer.daemon.status import Document
 from sipbalancer.daemon.suspects import SuspectingCore
@@ -64,6 +65,7 @@ class Balancer:
         self.table = ServiceTable(config, keys, pins, clock(), seed)
         self.edge = Edge(_open(self.table.legs), SuspectingCore(self.table.forwarder, self._hurry), clock)
         self._prober = Prober(self._probed, clock=clock, silent=self._silent, wait=self._wait, interval=self._interval)
+        self._shedding = Shedding(self._watched, self._servers_of, clock)
         self._healths: dict[HealthKey, Health] = {}
         self.watcher: Watcher | None = None
         self._standby = Standby()
@@ -73,6 +75,7 @@ class Balancer:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on datagrams are read and servers probed."""
         self.edge.start(loop)
+        self._shedding.start(loop)
         self._sync_probes()
         self._looking = loop.call_later(LOOK_EVERY, self._look_again, loop)
 
@@ -80,6 +83,7 @@ class Balancer:
         """Stop reading at once, then the probes."""
         if self._looking is not None:
             self._looking.cancel()
+        self._shedding.close()
         self.edge.close()
         await self._prober.close()
 
@@ -230,7 +234,11 @@ class Balancer:
         snapshot = self.table.snapshot(self._clock())
         notes = self._leg_notes()
         services = (
-            service._replace(notes=(*service.notes, *notes[service.key]), standby=self.standby(service.key))
+            service._replace(
+                notes=(*service.notes, *notes[service.key]),
+                standby=self.standby(service.key),
+                dropped={**service.dropped, **self._shedding.dropped(service.key)},
+            )
             for service in snapshot.services
         )
         return snapshot._replace(services=tuple(services))
@@ -238,7 +246,7 @@ class Balancer:
     def _leg_notes(self) -> dict[str, tuple[str, ...]]:
         notes: dict[str, tuple[str, ...]] = {service.key: () for service in self.config.virtual}
         for key, leg in self._legs():
-            notes[key] = tuple(_notes(leg, self.standby(key)))
+            notes[key] = (*filter(None, [self._shedding.note(key)]), *_notes(leg, self.standby(key)))
         return notes
 
     def notes(self) -> Iterator[str]:
@@ -252,6 +260,14 @@ class Balancer:
             leg = legs[spec.index] if spec.index < len(legs) else None
             if leg is not None:
                 yield service.key, leg
+
+    def _watched(self) -> Iterator[Watched]:
+        return (Watched(key, leg) for key, leg in self._legs())
+
+    def _servers_of(self, key: str) -> Iterator[bytes]:
+        """The addresses of a virtual service's servers, 4 or 16 octets each."""
+        services = (each for each in self.table.state.services.values() if each.key == key)
+        return (packed[2:] for service in services for packed in service.by_packed)
 
     def unserved(self) -> tuple[str, ...]:
         """Virtual addresses without an open socket."""

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sipbalancer.daemon.leg import ON_LINUX, Leg
+from sipbalancer.daemon.leg import Leg
+from sipbalancer.daemon.socket_queue import ON_LINUX
 from sipbalancer.sip.flow import Datagram, Flow, flow_of, unpack_address
 
 BATCH = 64

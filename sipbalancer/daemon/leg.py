@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
-import sys
 from dataclasses import dataclass
 
 from sipbalancer.daemon.local_address import is_local
+from sipbalancer.daemon.socket_queue import ON_LINUX, queue_of
 from sipbalancer.errors import EnvironmentFault
 from sipbalancer.sip.flow import address_text, pack_address
 
-ON_LINUX = sys.platform == "linux"
 BUFFER_BYTES = 8 << 20
 """Asked for in each direction: 8 MiB hold some 60 ms of traffic at full speed, with the kernel's own overhead."""
 
 # Linux numbers that the socket module does not name in 3.11 (asm-generic/socket.h, linux/in.h, linux/in6.h).
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
-_SO_MEMINFO = 55
-_MEMINFO_DROPS = 8
 _IP_MTU_DISCOVER, _IP_RECVERR, _IP_FREEBIND = 10, 11, 15
 _IPV6_MTU_DISCOVER, _IPV6_RECVERR, _IPV6_FREEBIND = 23, 25, 78
 _PMTUDISC_DONT = 0
-_MEMINFO = struct.Struct("=9I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +85,12 @@ def adopt_leg(sock: socket.socket, *, buffer_bytes: int = BUFFER_BYTES) -> Leg:
 
 
 def kernel_drops(sock: socket.socket) -> int:
-    """Datagrams the kernel dropped at this socket since it was made (full buffer, bad checksum); 0 where unknown.
+    """Datagrams dropped at this socket since it was made (full buffer, filter, bad checksum); 0 where unknown.
 
     The same number as the `drops` column of /proc/net/udp, asked of the one socket instead of read from the table of
     all; needs Linux 4.12.
     """
-    if not ON_LINUX:
-        return 0
-    try:
-        counts = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-    except OSError:
-        return 0
-    return int(_MEMINFO.unpack(counts)[_MEMINFO_DROPS]) if len(counts) == _MEMINFO.size else 0
+    return queue_of(sock).drops
 
 
 def _bind(sock: socket.socket, host: str, port: int) -> None:
