@@ -1,21 +1,23 @@
 /* The load: phones and servers in one process, one thread, beside the program under test.
  *
- *   load MESSAGES TARGET_PORT PHONES HOPS
+ *   load MESSAGES TARGET_PORT PHONES HOPS [PATIENCE]
  *
  * MESSAGES   folder of templates (*.sip, with {fields})
  * PHONES     how many phones; phone i has the address 127.16.0.0 + 1 + i, port 5080
  * HOPS       1: the program under test is a SIP proxy (Via, Record-Route, Path, Max-Forwards are checked); 0: it is blind
+ * PATIENCE   seconds after which what is missing is lost; 2 when not given
  *
  * The program under test listens at 127.0.0.1:TARGET_PORT and forwards to 127.0.2.1, .2 and .3, port 5070.
  * Commands on stdin, one JSON line on stdout for each:
  *
  *   run MIX LOOP SIZE WAIT WARM SECONDS PID[,PID...]
- *     MIX register|call, LOOP closed (SIZE in flight) or open (SIZE transactions per second, Poisson; latency is
- *     taken from the kernel's time of arrival), WAIT block|nap, PIDs: whose CPU time counts
+ *     MIX register|call|storm (one call among 49 REGISTERs), LOOP closed (SIZE in flight) or open (SIZE transactions per
+ *     second, Poisson; latency is taken from the kernel's time of arrival) or step (as open, and when the measurement has
+ *     ended a sixth of that for five seconds), WAIT block|nap, PIDs: whose CPU time counts
  *   quit
  *
  * Every answer is held against what was asked: phone, Via, Call-ID, CSeq; every request against what the program under
- * test must have done to it. What is missing after 2 s is lost. Nothing is repeated: a loss is a loss.
+ * test must have done to it. What is missing after PATIENCE is lost. Nothing is repeated: a loss is a loss.
  *
  * WAIT says what the loop does when nothing has come: `block` in poll, and every datagram that finds it asleep wakes it,
  * which on loopback is charged to whoever sent (in a virtual machine that costs more than the message); or `nap` for
@@ -42,12 +44,13 @@
 #define BATCH 64
 #define QUEUE 256
 #define MESSAGE 4096
-#define SLOTS 8192
+#define SLOTS 65536
 #define SAMPLES 8000000
 #define PHONE_PORT 5080
 #define SERVER_PORT 5070
 #define SECOND 1000000000ull
-#define LOST_AFTER (2 * SECOND)
+#define AFTERMATH (5 * SECOND)
+#define CALL_AMONG 50
 #define NAP 50000
 
 struct text {
@@ -112,10 +115,12 @@ struct in {
 
 struct counts {
     uint64_t begun, completed, lost, wrong, repeats, acks, calls, skipped, sent, received, bytes;
+    uint64_t calls_begun, calls_completed, calls_lost;
 };
 
 static struct template templates[KINDS];
 static struct slot slots[SLOTS];
+static uint64_t ages[SLOTS]; /* slot -> when its transaction, or the BYE of its call, began; 0: free */
 static int *phone_slot;        /* phone -> its slot, -1 when idle */
 static uint32_t *phone_serial; /* phone -> number of its last transaction */
 static int free_slots[SLOTS], free_count;
@@ -125,7 +130,8 @@ static struct counts counts;
 static uint32_t *samples;
 static size_t sample_count;
 static int phones, hops, next_phone;
-static int measuring, timing, calling;
+static int measuring, timing, calling, storming;
+static uint64_t patience = 2 * SECOND, calm, last_lost; /* step: when the load fell, and when what was lost last began */
 static char first_wrong[512];
 static struct sockaddr_in target;
 
@@ -346,6 +352,7 @@ static void say(struct slot *slot, enum kind kind, uint32_t cseq) {
 static void release(struct slot *slot) {
     phone_slot[slot->phone] = -1;
     slot->state = FREE;
+    ages[slot - slots] = 0;
     free_slots[free_count++] = (int)(slot - slots);
 }
 
@@ -358,11 +365,13 @@ static void begin(uint64_t now) {
         phone_slot[phone] = (int)(slot - slots);
         slot->phone = phone;
         slot->serial = ++phone_serial[phone];
-        slot->begun = now;
+        slot->begun = ages[slot - slots] = now;
+        if (storming) calling = counts.begun % CALL_AMONG == 0;
         slot->state = calling ? INVITING : REGISTERING;
         slot->to_length = slot->target_length = slot->routes_length = 0;
         memset(slot->sent, 0, sizeof slot->sent);
         counts.begun++;
+        counts.calls_begun += (uint64_t)calling;
         if (calling) say(slot, INVITE, 20);
         else say(slot, REGISTER, slot->serial);
         return;
@@ -431,13 +440,14 @@ static void answered(const char *bytes, size_t length, uint32_t to, uint64_t arr
             return release(slot);
         }
         slot->state = ENDING;
-        slot->begun = now;
+        slot->begun = ages[slot - slots] = now;
         say(slot, ACK, 20);
         say(slot, BYE, 21);
         counts.calls++;
     } else if (asked == BYE && slot->state == ENDING) {
         sample(slot->sent[BYE_200], arrived);
         counts.completed++;
+        counts.calls_completed++;
         release(slot);
     } else {
         counts.repeats++;
@@ -602,6 +612,9 @@ static void report(const struct counts *from, const struct counts *to, const str
            (double)(b->wall - a->wall) / 1e9, to->completed - from->completed, received,
            received ? (to->bytes - from->bytes) / received : 0, (double)(b->put - a->put) / 1e9,
            (double)(b->own - a->own) / 1e9);
+    printf("\"begun\": %lu, \"calls_begun\": %lu, \"calls_completed\": %lu, \"calls_lost\": %lu, \"recovery\": %.4f, ",
+           to->begun - from->begun, to->calls_begun - from->calls_begun, to->calls_completed - from->calls_completed,
+           counts.calls_lost, last_lost ? (double)(last_lost - calm) / 1e9 : 0);
     printf("\"all_cpu\": %.6f, ", (double)cpu_of_all(a, b) / 1e9);
     printf("\"lost\": %lu, \"wrong\": %lu, \"repeats\": %lu, \"missing_acks\": %ld, \"skipped\": %lu, ", counts.lost,
            counts.wrong, counts.repeats, (long)(counts.calls - counts.acks), counts.skipped);
@@ -637,18 +650,22 @@ static void rest(int blocking, int busy, uint64_t until) {
 
 static void give_up(uint64_t now, uint64_t after) {
     for (int i = 0; i < SLOTS; i++)
-        if (slots[i].state != FREE && now - slots[i].begun > after) {
+        if (ages[i] && now - ages[i] > after) {
             counts.lost++;
+            counts.calls_lost += slots[i].state != REGISTERING;
+            if (calm && slots[i].begun > calm && slots[i].begun > last_lost) last_lost = slots[i].begun;
             release(&slots[i]);
         }
 }
 
-static void run(int open_loop, double size, int blocking, double warm, double seconds, const pid_t *pids, int pid_count) {
+static void run(int open_loop, int step, double size, int blocking, double warm, double seconds, const pid_t *pids, int pid_count) {
     static struct meter at_start, at_end;
     at_start.wall = at_end.wall = 0;
     struct counts from = {0}, to = {0};
     uint64_t now = clock_ns(CLOCK_MONOTONIC), next = now, checked = now;
-    uint64_t start = now + (uint64_t)(warm * 1e9), end = start + (uint64_t)(seconds * 1e9), last = end + LOST_AFTER;
+    uint64_t start = now + (uint64_t)(warm * 1e9), end = start + (uint64_t)(seconds * 1e9);
+    uint64_t stop = step ? end + AFTERMATH : end, last = stop + patience;
+    calm = last_lost = 0;
     memset(&counts, 0, sizeof counts);
     sample_count = 0;
     first_wrong[0] = 0;
@@ -667,19 +684,20 @@ static void run(int open_loop, double size, int blocking, double warm, double se
             read_meter(&at_end, pids, pid_count);
             to = counts;
             measuring = 0;
+            if (step) calm = now, size /= 6;
         }
-        if (now < end && open_loop)
+        if (now < stop && open_loop)
             for (; next <= now; next += gap(size)) begin(now);
-        else if (now < end)
+        else if (now < stop)
             while (SLOTS - free_count < (int)size) begin(now);
         flush(&server_out);
         flush(&phone_out);
         if (now - checked > SECOND / 10) {
-            give_up(now, LOST_AFTER);
+            give_up(now, patience);
             checked = now;
         }
-        if (at_end.wall && (free_count == SLOTS || now > last)) break;
-        if (!came) rest(blocking, 1, open_loop && now < end ? next : now + NAP);
+        if (at_end.wall && now >= stop && (free_count == SLOTS || now > last)) break;
+        if (!came) rest(blocking, 1, open_loop && now < stop ? next : now + NAP);
     }
     for (uint64_t until = now + SECOND / 5; now < until; now = clock_ns(CLOCK_MONOTONIC)) { /* last ACKs, late copies */
         receive(&server_in, 0, now), receive(&phone_in, 1, now);
@@ -698,18 +716,21 @@ static int command(char *line) {
     if (sscanf(line, "run %15s %15s %lf %15s %lf %lf %1023s", mix, loop, &size, wait, &warm, &seconds, list) != 7) return 0;
     for (char *at = strtok(list, ","); at && count < 64; at = strtok(NULL, ",")) pids[count++] = atoi(at);
     calling = !strcmp(mix, "call");
-    run(!strcmp(loop, "open"), size, !strcmp(wait, "block"), warm, seconds, pids, count);
+    storming = !strcmp(mix, "storm");
+    int step = !strcmp(loop, "step");
+    run(step || !strcmp(loop, "open"), step, size, !strcmp(wait, "block"), warm, seconds, pids, count);
     return 1;
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) {
-        fprintf(stderr, "usage: load MESSAGES TARGET_PORT PHONES HOPS\n");
+    if (argc != 5 && argc != 6) {
+        fprintf(stderr, "usage: load MESSAGES TARGET_PORT PHONES HOPS [PATIENCE]\n");
         return 2;
     }
     target = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2])),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     phones = atoi(argv[3]), hops = atoi(argv[4]);
+    if (argc == 6) patience = (uint64_t)(atof(argv[5]) * 1e9);
     for (int k = 0; k < KINDS; k++) read_template(argv[1], (enum kind)k);
     phone_slot = malloc(sizeof *phone_slot * (size_t)phones);
     phone_serial = calloc((size_t)phones, sizeof *phone_serial);

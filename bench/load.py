@@ -32,6 +32,13 @@ class Said(NamedTuple):
     bytes: int
     put_cpu: float
     own_cpu: float
+    begun: int
+    calls_begun: int
+    calls_completed: int
+    calls_lost: int
+    """The calls among them."""
+    recovery: float
+    """In a step: from the fall of the load to the beginning of the last transaction that was lost; 0: none was."""
     all_cpu: float
     lost: int
     wrong: int
@@ -71,10 +78,11 @@ def on_core(core: int) -> Iterator[None]:
 class Load:
     """The phones and servers of one program under test."""
 
-    def __init__(self, program: Path, phones: int, hops: int, core: int) -> None:
+    def __init__(self, program: Path, phones: int, hops: int, core: int, patience: float = 2.0) -> None:
+        """`patience`: seconds after which what is missing is lost."""
         with on_core(core):
             self._process = subprocess.Popen(
-                [str(program), str(MESSAGES), str(PORT), str(phones), str(hops)],
+                [str(program), str(MESSAGES), str(PORT), str(phones), str(hops), str(patience)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

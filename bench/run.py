@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     plan = QUICK if asked.quick else FULL
     plan = plan._replace(rounds=asked.rounds or plan.rounds, phones=asked.phones or plan.phones)
     programs = [program for program in PROGRAMS if not asked.only or program.name.split()[-1] in asked.only]
-    cores = _cores()
+    cores = two_cores()
     problems = _problems(programs, cores)
     for problem in problems.values():
         say(problem)
@@ -82,11 +82,9 @@ def main(arguments: list[str]) -> int:
     if cores is None or "load" in problems:
         return 1
     if not asked.inside:
-        return _enter(arguments)
-    subprocess.run(
-        [shutil.which("ip", path="/sbin:/usr/sbin:/bin:/usr/bin") or "ip", *"link set lo up".split()], check=True
-    )
-    bench = Bench(plan, cores, _host())
+        return enter("bench.run", arguments)
+    loopback_up()
+    bench = Bench(plan, cores, this_host())
     measured = bench.measure([each for each in programs if each.name not in problems])
     if not measured:
         return 1
@@ -108,7 +106,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _cores() -> Cores | None:
+def two_cores() -> Cores | None:
     """Two CPUs, None where there is only one."""
     have = sorted(os.sched_getaffinity(0))
     return Cores(have[0], have[1]) if len(have) > 1 else None
@@ -128,14 +126,20 @@ def _describe(programs: list[Program], problems: dict[str, str], plan: Plan, cor
         yield f"{program.name}\t{problems.get(program.name, 'ready')}"
 
 
-def _enter(arguments: list[str]) -> int:
-    """Again, in a network namespace of its own."""
+def enter(module: str, arguments: list[str]) -> int:
+    """A bench again, in a network namespace of its own; its exit status."""
     rootless = [] if os.geteuid() == 0 else ["--map-root-user"]
-    command = ["unshare", "--net", *rootless, sys.executable, "-m", "bench.run", INSIDE, *arguments]
+    command = ["unshare", "--net", *rootless, sys.executable, "-m", module, INSIDE, *arguments]
     return subprocess.run(command, cwd=CHECKOUT, check=False).returncode
 
 
-def _host() -> Host:
+def loopback_up() -> None:
+    """What the namespace lacks."""
+    ip = shutil.which("ip", path="/sbin:/usr/sbin:/bin:/usr/bin") or "ip"
+    subprocess.run([ip, *"link set lo up".split()], check=True)
+
+
+def this_host() -> Host:
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=False)
         return done.stdout.strip()
@@ -181,7 +185,7 @@ class Bench:
         say(f"round {number} of {self._plan.rounds}: {program.name}")
         phones = Load(generator, self._plan.phones, program.hops, self._cores.load)
         try:
-            with _running(program, folder, self._cores.under_test) as process:
+            with running(program, folder, self._cores.under_test) as process:
                 pids = self._wait(phones, process, folder)
                 version = program.version()
                 for mix in MIXES:
@@ -206,7 +210,7 @@ class Bench:
             said = phones.run("register", "closed", 4, (0.0, 0.2), [process.pid], block=False)
             if said.completed and not said.wrong and not said.lost:
                 time.sleep(0.5)
-                return _family(process.pid)
+                return family(process.pid)
         raise RuntimeError(f"does not forward:\n{(folder / 'log').read_text(errors='replace')[-2000:]}")
 
     def _half_loads(self, program: Program, mix: str) -> list[float]:
@@ -265,7 +269,8 @@ class Bench:
 
 
 @contextmanager
-def _running(program: Program, folder: Path, core: int) -> Iterator[subprocess.Popen[bytes]]:
+def running(program: Program, folder: Path, core: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The program under test on its core, its words in `folder`/log."""
     with (folder / "log").open("wb") as log, load.on_core(core):
         process = subprocess.Popen(
             program.command(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=CHECKOUT
@@ -281,10 +286,10 @@ def _running(program: Program, folder: Path, core: int) -> Iterator[subprocess.P
             process.wait()
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """A process and all below it."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in _family(int(child)))]
+    return [pid, *(each for child in children for each in family(int(child)))]
 
 
 if __name__ == "__main__":
