@@ -4,20 +4,31 @@ Needed only where a server drops the Path (a Dial by contacts, MessageSend, `sup
 known by their flow, and for `where`. Off the hot path but for one write per REGISTER's 2xx.
 
 Operations: learn (each 2xx to REGISTER), find by Contact, by Contact user, by AoR, by client address, expire (bounded).
-Goals: two phones on one AoR are two bindings; no dict grows above 64k entries; expiry without pauses.
-Plan: AoR key -> tuple of bound Contacts, and one index of 64-bit hashes (Contact, Contact user, client address) -> AoR
-key; both in shards. An index entry may be stale: what it leads to is always compared.
+Goals: two phones on one AoR are two bindings; no dict grows above 64k entries; expiry without pauses; a million of them
+are nothing that the garbage collector walks over.
+Plan: AoR key -> the records of its Contacts in one bytes value, and one index of 60-bit hashes (Contact, Contact user,
+client address) -> AoR key; both in shards. An index entry may be stale: what it leads to is always compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from struct import Struct
 from typing import NamedTuple
 
 from sipbalancer.sip.contacts import identity
 
-_SHARDS = 64
+_SHARD = 49152
+"""Entries of a shard of the index where the limit is reached: its dict grows in steps of 3 ms."""
+_LEAST_SHARDS = 64
+_INDEXED = 3
+"""Index entries of a binding."""
+_KEY = (1 << 60) - 1
+"""Of a hash in the index: an int above takes 48 bytes, one below 32."""
 
+_HEAD = Struct("<ddiIII")
+"""A record begins: expiry, expiry the state folder was told, server serial, lengths of the URI, client and AoR behind it."""
+_TIMES = Struct("<dd")
 
 STORED_LIVES = 4.0
 """The state folder is told of a life this much longer, and of a refresh only when less than one life is left of that:
@@ -25,21 +36,76 @@ after a crash a Contact may look alive too long, and in exchange most refreshes 
 
 
 class Bound:
-    """One Contact with the flow it was registered from. A refresh changes `expires` in place."""
+    """One Contact with the flow it was registered from, read from its record."""
 
-    __slots__ = ("aor", "client", "expires", "identity", "serial", "stored", "uri")
+    __slots__ = ("_identity", "aor", "client", "expires", "serial", "stored", "uri")
 
-    def __init__(self, uri: bytes, identity: bytes, client: bytes, expires: float, aor: bytes, serial: int) -> None:
+    def __init__(
+        self,
+        uri: bytes,
+        identity: bytes | None,
+        client: bytes,
+        expires: float,
+        aor: bytes,
+        serial: int,
+        stored: float = 0.0,
+    ) -> None:
         self.uri = uri
-        self.identity = identity
+        self._identity = identity
         self.client = client
         """Packed address."""
         self.expires = expires
         self.aor = aor
         self.serial = serial
         """Of the server that answered 2xx, as pins name it."""
-        self.stored = 0.0
+        self.stored = stored
         """The expiry the state folder was told."""
+
+    @property
+    def identity(self) -> bytes:
+        """See `contacts.identity`; read from the URI when first asked for."""
+        if self._identity is None:
+            self._identity = identity(self.uri)
+        return self._identity
+
+
+def read_bounds(record: bytes | None) -> tuple[Bound, ...]:
+    """The bound Contacts of one AoR, newest last, the expired among them; none of None."""
+    found: list[Bound] = []
+    at, end = 0, len(record or b"")
+    while record is not None and at < end:
+        expires, stored, serial, uri, client, aor = _HEAD.unpack_from(record, at)
+        start = at + _HEAD.size
+        past_uri, past_client = start + uri, start + uri + client
+        at = past_client + aor
+        found.append(
+            Bound(
+                record[start:past_uri],
+                None,
+                record[past_uri:past_client],
+                expires,
+                record[past_client:at],
+                serial,
+                stored,
+            )
+        )
+    return tuple(found)
+
+
+def _any_expired(record: bytes, now: float) -> bool:
+    at = 0
+    while at < len(record):
+        expires, _, _, uri, client, aor = _HEAD.unpack_from(record, at)
+        if expires <= now:
+            return True
+        at += _HEAD.size + uri + client + aor
+    return False
+
+
+def _record(bound: Bound) -> bytes:
+    lengths = len(bound.uri), len(bound.client), len(bound.aor)
+    head = _HEAD.pack(bound.expires, bound.stored, bound.serial, *lengths)
+    return b"".join((head, bound.uri, bound.client, bound.aor))
 
 
 class BindingRow(NamedTuple):
@@ -62,8 +128,9 @@ class Bindings:
         self._hashed = hashed
         self._limit = limit
         self._held = 0
-        self._aors: tuple[dict[int, tuple[Bound, ...]], ...] = tuple({} for _ in range(_SHARDS))
-        self._index: tuple[dict[int, int], ...] = tuple({} for _ in range(_SHARDS))
+        self._shards = max(_LEAST_SHARDS, -(-_INDEXED * limit // _SHARD))
+        self._aors: tuple[dict[int, bytes], ...] = tuple({} for _ in range(self._shards))
+        self._index: tuple[dict[int, int], ...] = tuple({} for _ in range(self._shards))
         self._changed: dict[tuple[bytes, bytes], Bound] = {}
         self._sweeping: list[int] = []
         self._shard = 0
@@ -72,11 +139,14 @@ class Bindings:
 
     def holds(self, key: int) -> bool:
         """Whether anything, living or not yet swept, is bound to the AoR."""
-        return key in self._aors[key % _SHARDS]
+        return key in self._aors[key % self._shards]
 
     def of_aor(self, key: int, now: float) -> tuple[Bound, ...]:
         """The living bindings of an AoR, newest last."""
-        return tuple(bound for bound in self._aors[key % _SHARDS].get(key, ()) if bound.expires > now)
+        return tuple(bound for bound in self._bound(key) if bound.expires > now)
+
+    def _bound(self, key: int) -> tuple[Bound, ...]:
+        return read_bounds(self._aors[key % self._shards].get(key))
 
     def by_contact(self, uri: bytes, now: float) -> Bound | None:
         """The binding whose Contact is this Request-URI: user, host, port, `line`."""
@@ -95,8 +165,8 @@ class Bindings:
         return self._newest(b"f" + client, now, lambda bound: bound.client == client)
 
     def _newest(self, text: bytes, now: float, fits: Callable[[Bound], bool]) -> Bound | None:
-        hashed = self._hashed(text)
-        key = self._index[hashed % _SHARDS].get(hashed)
+        hashed = self._hashed(text) & _KEY
+        key = self._index[hashed % self._shards].get(hashed)
         if key is None:
             return None
         return next((bound for bound in reversed(self.of_aor(key, now)) if fits(bound)), None)
@@ -105,38 +175,47 @@ class Bindings:
 
     def renew(self, key: int, uri: bytes, client: bytes, serial: int, now: float, life: float) -> bool:
         """The usual refresh: the AoR's only Contact, the same in every way, lives `life` seconds more. Else False."""
-        held = self._aors[key % _SHARDS].get(key)
-        if held is None or len(held) != 1:
+        shard = self._aors[key % self._shards]
+        record = shard.get(key)
+        if record is None:
             return False
-        bound = held[0]
-        if bound.uri != uri or bound.client != client or bound.serial != serial:
+        _, stored, held_by, uri_length, client_length, aor_length = _HEAD.unpack_from(record)
+        start = _HEAD.size
+        if (
+            held_by != serial
+            or uri_length != len(uri)
+            or len(record) != start + uri_length + client_length + aor_length
+            or not record.startswith(uri + client, start)
+            or client_length != len(client)
+        ):
             return False
-        bound.expires = now + life
-        if bound.stored < now + 2 * life:
+        shard[key] = _TIMES.pack(now + life, stored) + record[_TIMES.size :]
+        if stored < now + 2 * life:
+            (bound,) = self._bound(key)
             self._note(bound, now + STORED_LIVES * life)
+            shard[key] = _record(bound)
         return True
 
     def learn(self, key: int, aor: bytes, uri: bytes, client: bytes, serial: int, now: float, life: float) -> None:
         """A 2xx granted this Contact of the AoR for `life` seconds to the phone at `client`."""
         which = identity(uri)
-        held = self._aors[key % _SHARDS].get(key, ())
+        held = self._bound(key)
         others = tuple(bound for bound in held if bound.identity != which)
         if len(others) == len(held) and self._held >= self._limit:
             self.refused += 1
             return
         bound = Bound(uri, which, client, now + life, aor, serial)
+        self._note(bound, now + STORED_LIVES * life)
         self._store(key, held, (*others, bound))
         for old in held:
             if old.identity == which and old.client != client:
                 self._unindex(old, key)
-        self._note(bound, now + STORED_LIVES * life)
-        for text in (b"c" + which, b"u" + which.partition(b"@")[0], b"f" + client):
-            hashed = self._hashed(text)
-            self._index[hashed % _SHARDS][hashed] = key
+        for hashed in self._hashes(bound):
+            self._index[hashed % self._shards][hashed] = key
 
     def forget(self, key: int, keep: Callable[[Bound], bool]) -> None:
         """Drop the bindings of an AoR that `keep` does not want."""
-        held = self._aors[key % _SHARDS].get(key, ())
+        held = self._bound(key)
         kept = tuple(bound for bound in held if keep(bound))
         if len(kept) == len(held):
             return
@@ -147,31 +226,36 @@ class Bindings:
                 self._note(bound, 0.0)
 
     def _store(self, key: int, held: tuple[Bound, ...], now_held: tuple[Bound, ...]) -> None:
-        shard = self._aors[key % _SHARDS]
+        shard = self._aors[key % self._shards]
         self._held += len(now_held) - len(held)
         if now_held:
-            shard[key] = now_held
+            shard[key] = b"".join(map(_record, now_held))
         else:
             shard.pop(key, None)
 
+    def _hashes(self, bound: Bound) -> Iterator[int]:
+        """What the index finds a binding by: Contact, Contact user, client address."""
+        yield self._hashed(b"c" + bound.identity) & _KEY
+        yield self._hashed(b"u" + bound.identity.partition(b"@")[0]) & _KEY
+        yield self._hashed(b"f" + bound.client) & _KEY
+
     def _unindex(self, bound: Bound, key: int) -> None:
-        user = bound.identity.partition(b"@")[0]
-        for text in (b"c" + bound.identity, b"u" + user, b"f" + bound.client):
-            hashed = self._hashed(text)
-            if self._index[hashed % _SHARDS].get(hashed) == key:
-                del self._index[hashed % _SHARDS][hashed]
-        for other in self._aors[key % _SHARDS].get(key, ()):
-            for text in (b"u" + other.identity.partition(b"@")[0], b"f" + other.client):
-                hashed = self._hashed(text)
-                self._index[hashed % _SHARDS].setdefault(hashed, key)
+        for hashed in self._hashes(bound):
+            if self._index[hashed % self._shards].get(hashed) == key:
+                del self._index[hashed % self._shards][hashed]
+        for other in self._bound(key):
+            for hashed in self._hashes(other):
+                self._index[hashed % self._shards].setdefault(hashed, key)
 
     def sweep(self, now: float, steps: int) -> None:
         """Look at the next `steps` AoRs and let go of what has expired."""
         if not self._sweeping:
-            self._shard = (self._shard + 1) % _SHARDS
+            self._shard = (self._shard + 1) % self._shards
             self._sweeping = list(self._aors[self._shard])
         for _ in range(min(steps, len(self._sweeping))):
-            self.forget(self._sweeping.pop(), lambda bound: bound.expires > now)
+            key = self._sweeping.pop()
+            if _any_expired(self._aors[self._shard].get(key, b""), now):
+                self.forget(key, lambda bound: bound.expires > now)
 
     # Keeping.
 

@@ -226,6 +226,6 @@ def _shard_changes(
     return [*written, *(change for change in dropped if change[2] is None and change[0] not in young)]
 
 
-def binding_changes(table: Bindings) -> list[tuple[int, Any, Any]]:
-    """(AoR key, bound Contacts before, after) of a shadow's bindings."""
+def binding_changes(table: Bindings) -> list[tuple[int, bytes | None, bytes | None]]:
+    """(AoR key, records of its Contacts before, after) of a shadow's bindings; see bindings.read_bounds."""
     return [change for shard in table._aors if isinstance(shard, Overlay) for change in shard.changes()]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from sipbalancer.director.bindings import Bound
+from sipbalancer.director.bindings import Bound, read_bounds
 from sipbalancer.director.pins import PinKind
 from sipbalancer.director.reading import text
 from sipbalancer.director.service import VirtualService
@@ -83,5 +82,5 @@ def _contacts(shadow: State, service: VirtualService, now: float) -> Iterator[st
                 yield f"Contact {text(bound.uri)} is forgotten"
 
 
-def _by_identity(bounds: tuple[Any, ...] | None) -> dict[bytes, Bound]:
-    return {bound.identity: bound for bound in bounds or ()}
+def _by_identity(record: bytes | None) -> dict[bytes, Bound]:
+    return {bound.identity: bound for bound in read_bounds(record)}
