@@ -6,6 +6,7 @@ import gc
 from sys import getsizeof
 
 from sipbalancer.director.bindings import Bindings
+from sipbalancer.director.keys import Keys
 from tests.director.stage import packed
 
 LIFE = 3600.0
@@ -63,7 +64,7 @@ def test_a_contact_is_one_value_of_its_text_and_little_more() -> None:
 
 
 def test_the_collector_walks_over_no_contact() -> None:
-    bindings = Bindings("192.0.2.1:5060", hashed, 1000)
+    bindings = Bindings("192.0.2.1:5060", Keys(b"k" * 32).pin, 1000)
     for key in range(1000):
         learned(bindings, key, b"sip:%d@10.0.0.1" % key, f"10.0.0.1:{5000 + key}", 0.0)
     held: list[object] = [part for shard in bindings._aors for item in shard.items() for part in item]
