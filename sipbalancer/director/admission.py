@@ -13,6 +13,7 @@ from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.flow import Datagram, Flow
+from sipbalancer.sip.grammar import CREDENTIALS
 from sipbalancer.sip.headers import read_message
 from sipbalancer.sip.scan import RequestFacts
 
@@ -44,7 +45,7 @@ def hold_off(
 
 
 def _has_credentials(data: bytes) -> bool:
-    if data.find(b"uthorization:") < 0 and data.find(b"UTHORIZATION:") < 0:
+    if CREDENTIALS.search(data) is None:
         return False
     try:
         message = read_message(data)

@@ -30,6 +30,9 @@ _HEAD = Struct("<ddiIII")
 """A record begins: expiry, expiry the state folder was told, server serial, lengths of URI, client and AoR behind it."""
 _TIMES = Struct("<dd")
 
+LONGEST = 1024
+"""Octets of a Contact's URI. Phones write 40 to 250; a registered one could fill the memory with 20,000 each."""
+
 STORED_LIVES = 4.0
 """The state folder is told of a life this much longer, and of a refresh only when less than one life is left of that:
 after a crash a Contact may look alive too long, and in exchange most refreshes write nothing."""
@@ -196,14 +199,20 @@ class Bindings:
             shard[key] = _record(bound)
         return True
 
-    def learn(self, key: int, aor: bytes, uri: bytes, client: bytes, serial: int, now: float, life: float) -> None:
-        """A 2xx granted this Contact of the AoR for `life` seconds to the phone at `client`."""
+    def learn(self, key: int, aor: bytes, uri: bytes, client: bytes, serial: int, now: float, life: float) -> bool:
+        """A 2xx granted this Contact of the AoR for `life` seconds to the phone at `client`.
+
+        False, and one more `refused`, without room and for one longer than `LONGEST`.
+        """
+        if len(uri) > LONGEST:
+            self.refused += 1
+            return False
         which = identity(uri)
         held = self._bound(key)
         others = tuple(bound for bound in held if bound.identity != which)
         if len(others) == len(held) and self._held >= self._limit:
             self.refused += 1
-            return
+            return False
         bound = Bound(uri, which, client, now + life, aor, serial)
         self._note(bound, now + STORED_LIVES * life)
         self._store(key, held, (*others, bound))
@@ -212,6 +221,7 @@ class Bindings:
                 self._unindex(old, key)
         for hashed in self._hashes(bound):
             self._index[hashed % self._shards][hashed] = key
+        return True
 
     def forget(self, key: int, keep: Callable[[Bound], bool]) -> None:
         """Drop the bindings of an AoR that `keep` does not want."""

@@ -142,7 +142,7 @@ def _binding(asked: Asked) -> str:
     chosen = decision.server if decision.by == "binding" else None
     if not decision.aor:
         return _other_names(asked, "From has no user to look for")
-    number = state.provisional.get(decision.aor + asked.flow[1], asked.now)
+    number = state.provisional.get(decision.pin ^ hash(asked.flow[1]), asked.now)
     name = _key_text(service, decision.aor)
     if number is not None and state.servers[number] is chosen:
         return f"a REGISTER of {name} from this address went to {server_text(chosen)} a moment ago"

@@ -30,7 +30,6 @@ from sipbalancer.director.answers import (
     refuse,
     say_again,
     takes_work,
-    way_back,
 )
 from sipbalancer.director.end_calls import EndCalls
 from sipbalancer.director.from_client import Decision, decide, read_own_routes
@@ -41,7 +40,7 @@ from sipbalancer.director.retries import Retries
 from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.to_client import commit_outward
-from sipbalancer.director.to_server import commit, remember
+from sipbalancer.director.to_server import commit
 from sipbalancer.director.transactions import Transaction
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.flow import Datagram, Flow
@@ -202,11 +201,11 @@ class Forwarder:
                 return None
             if method == b"CANCEL" and transaction.method == b"INVITE" and self.retries.cancelled(transaction, now):
                 return answer_to(self.state, service, facts, flow_in, 200, b"", now, proven=True)
-        out = commit(self.state, service, decision, facts, flow_in, now)[0]
-        if transaction is None and facts[1] not in _OF_INVITE:
-            # Its final was lost behind us: the next may be before us.
-            back = way_back(service, facts, flow_in)[0]
-            self.retries.watch(remember(self.state, service, decision, facts, flow_in, back, now), out[0], now)
+        # Its final was lost behind us: the next may be before us.
+        anew = transaction is None and facts[1] not in _OF_INVITE
+        out, begun = commit(self.state, service, decision, facts, flow_in, now, anew=anew)
+        if begun is not None:
+            self.retries.watch(begun, out[0], now)
         return out
 
     def _to_client(

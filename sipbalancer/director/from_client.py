@@ -7,6 +7,7 @@ fallback -> 503.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 from zlib import crc32
 
@@ -16,13 +17,14 @@ from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.verdict import Verdict
 from sipbalancer.errors import MalformedMessage
-from sipbalancer.sip.aor import read_aor, tag, uri_aor
+from sipbalancer.sip.aor import digest_aors, read_aor, tag, uri_aor
+from sipbalancer.sip.contacts import contact_uri
 from sipbalancer.sip.flow import Flow
 from sipbalancer.sip.flow_token import FlowToken, looks_like_token
-from sipbalancer.sip.grammar import MAGIC_COOKIE
+from sipbalancer.sip.grammar import CALLER_NAMED, MAGIC_COOKIE, RELATED
 from sipbalancer.sip.headers import Message, read_message
 from sipbalancer.sip.scan import RequestFacts, RouteElement
-from sipbalancer.sip.uri import addr_spec, parameter, read_uri
+from sipbalancer.sip.uri import addr_spec, parameter, read_uri, split_values
 
 
 class Decision(NamedTuple):
@@ -130,7 +132,7 @@ def _decide_new(
     pin = state.binding_key(service, aor) if aor else 0
     server = _of_binding(state, service, facts, flow, now, aor, pin)
     if server is not None:
-        if service.returned and facts[1] == b"REGISTER" and state.provisional.get(aor + flow[1], now) is None:
+        if service.returned and facts[1] == b"REGISTER" and state.provisional.get(pin ^ hash(flow[1]), now) is None:
             home = _home(service, server, key, now)
             if home is not None:
                 return _decided(home, "scheduler", key, cut, aor, pin, None)
@@ -217,11 +219,7 @@ def _is_server(service: VirtualService, route: bytes) -> bool:
 def _of_related(state: State, service: VirtualService, facts: RequestFacts, now: float) -> RealServer | None:
     """The server of the call that Replaces (3891), Join (3911) or Target-Dialog (4538) names."""
     data, *_, end = facts
-    if (
-        data.find(b"\nReplaces:", 0, end) < 0
-        and data.find(b"\nTarget-Dialog:", 0, end) < 0
-        and data.find(b"\nJoin:", 0, end) < 0
-    ):
+    if RELATED.search(data, 0, end) is None:
         return None
     message = read_message(data)
     for name in (b"replaces", b"join", b"target-dialog"):
@@ -264,7 +262,7 @@ def _of_binding(
 ) -> RealServer | None:
     register = facts[1] == b"REGISTER"
     if aor:
-        number = state.provisional.get(aor + flow[1], now)
+        number = state.provisional.get(pin ^ hash(flow[1]), now)
         if number is not None:
             asker = state.servers[number]
             # Who asked for the proof must get it, also when it began to drain since (design 5.1).
@@ -296,14 +294,8 @@ def _of_other_names(
 ) -> RealServer | None:
     """From found nothing: the asserted identity, the digest user name, then the flow a phone registered from."""
     data, *_, end = facts
-    names: list[bytes] = []
-    if (
-        data.find(b"sserted-", 0, end) >= 0
-        or data.find(b"referred-", 0, end) >= 0
-        or data.find(b"uthorization:", 0, end) >= 0
-    ):
-        names = _other_names(read_message(data), service.hosts)
-    for aor in names:
+    named = CALLER_NAMED.search(data, 0, end) is not None
+    for aor in _other_names(read_message(data), service.hosts) if named else ():
         server = state.server_of_pin(service, state.pins.get(state.binding_key(service, aor), now))
         if server is not None:
             return server
@@ -314,23 +306,27 @@ def _of_other_names(
 
 
 def _other_names(message: Message, hosts: frozenset[bytes]) -> list[bytes]:
+    """The AoRs that name the caller beside From, the surest first."""
     names: list[bytes] = []
     for header in (b"p-preferred-identity", b"p-asserted-identity"):
         for value in message.all(header):
-            try:
-                names.append(uri_aor(addr_spec(value), hosts))
-            except MalformedMessage:
-                continue
+            names.extend(_identities(value, hosts))
     for header in (b"authorization", b"proxy-authorization"):
-        credentials = message.first(header)
-        user = (
-            None
-            if credentials is None
-            else parameter(b";" + credentials.partition(b" ")[2].replace(b",", b";"), b"username")
-        )
-        if user:
-            names.append(user.strip(b'"') + b"@")
+        for credentials in message.all(header):
+            user = parameter(b";" + credentials.partition(b" ")[2].replace(b",", b";"), b"username")
+            names.extend(digest_aors((user or b"").strip(b'"'), hosts))
     return [name for name in names if name]
+
+
+def _identities(value: bytes, hosts: frozenset[bytes]) -> Iterator[bytes]:
+    """One URI, or a sip: and a tel: one (RFC 3325 9.1)."""
+    try:
+        for start, stop in split_values(value):
+            uri = addr_spec(value[start:stop])
+            if contact_uri(uri) is not None:
+                yield uri_aor(uri, hosts)
+    except MalformedMessage:
+        return
 
 
 def _hash_key(state: State, service: VirtualService, facts: RequestFacts, flow: Flow, pin: int) -> int:

@@ -1,8 +1,9 @@
 """A request from a server: which client flow it goes to (design 4.3). Only reads.
 
-First our token in a leading Route; Asterisk loses it where it dials Contacts or sends a MESSAGE, so else the binding
-whose Contact is the Request-URI; else, where the host is ours, the binding with that Contact user, then the AoR of
-that user.
+First the transaction, also one that ended: a late CANCEL or the ACK of a refusal follows its INVITE, wherever the phone
+has registered since (invariant 3). Then our token in a leading Route; Asterisk loses it where it dials Contacts or
+sends a MESSAGE, so else the binding whose Contact is the Request-URI; else, where the host is ours, the binding with
+that Contact user, then the AoR of that user.
 """
 
 from __future__ import annotations
@@ -49,14 +50,17 @@ def decide_outward(
     if token is not None and token.client == flow[1] and (token.server != server.packed or flow[1] != server.packed):
         return None
     transaction = state.transactions.pending.get(key)
+    if transaction is not None:
+        return Outward(transaction.client, "transaction", key, cut, transaction.uri)
+    went = state.transactions.outward.get(key, now)
+    if went is not None:
+        return Outward(went[0], "transaction", key, cut, went[1])
     read = contact_uri(uri)
     bound = None
     if read is not None:
         bound = _bound(state, service, uri, read, now) or _expected(state, service, server, facts[1], uri, read, now)
     named = read is not None and service.is_ours(read.place)
     replacement = bound.uri if bound is not None and named else b""
-    if transaction is not None:
-        return Outward(transaction.client, "transaction", key, cut, replacement)
     if token is not None:
         client = state.moved.get(state.moved_key(call_id, token.client), now) or token.client
         if read is not None and named and (bound is None or bound.client != client):

@@ -122,7 +122,7 @@ def registered(
         aor = read_aor(read_message(data).first(b"to") or b"", service.hosts)
         pin = state.binding_key(service, aor)
     if status in (403, 404):
-        state.provisional.drop(aor + client[1])
+        state.provisional.drop(pin ^ hash(client[1]))
     elif status in (401, 407) and service.config.registerrate and transaction is not None:
         state.challenged.put(state.call_key(service, transaction.call_id), server.number, now)
     if status >= 300 or not aor:
@@ -130,7 +130,7 @@ def registered(
     if transaction is not None and _renewed(state, service, server, pin, data, transaction, client, now):
         return
     listed = read_contacts(data)
-    state.provisional.drop(aor + client[1])
+    state.provisional.drop(pin ^ hash(client[1]))
     _pin(state, service, server, pin, listed, now)
     _bind(state, service, server, aor, pin, listed, transaction, client, now)
 
@@ -154,7 +154,7 @@ def _renewed(
     if not state.bindings[service.leg].renew(pin, granted.uri, client[1], server.serial, now, granted.expires):
         return False
     if transaction.provisional_pin:
-        state.provisional.drop(transaction.aor + client[1])
+        state.provisional.drop(pin ^ hash(client[1]))
     state.pins.put(pin, server.serial, PinKind.BINDING, now + max(service.config.persistent, granted.expires))
     return True
 
@@ -193,7 +193,8 @@ def _bind(
         match = granted.get(identity(contact.uri)) or _rewritten(service, contact, listed, client)
         if match is not None and match.expires != 0 and contact.expires != 0:
             life = float(match.expires or service.config.persistent)
-            bindings.learn(pin, aor, contact.uri, client[1], server.serial, now, life)
+            if not bindings.learn(pin, aor, contact.uri, client[1], server.serial, now, life):
+                service.dropped["contact not kept"] += 1
     gone = {identity(contact.uri) for contact in asked if contact.expires == 0}
     if any(_names_us(service, contact) for contact in listed):
         bindings.forget(pin, lambda bound: bound.identity not in gone)

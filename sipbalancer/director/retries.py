@@ -178,7 +178,7 @@ class Retries:
         service.chosen["failover"] += 1
         server.requests[transaction.method if transaction.method in METHODS else b"OTHER"] += 1
         if transaction.method == b"REGISTER":
-            key = transaction.aor + transaction.client[1]
+            key = transaction.pin ^ hash(transaction.client[1])
             transaction.provisional_pin = state.provisional.put(key, server.number, now)
         else:
             state.recent_calls.put(state.call_key(service, transaction.call_id), server.number, now)

@@ -43,7 +43,8 @@ class State:
         self.servers: list[RealServer] = []
         """By number; only grows, and only by reloads and retired servers."""
         self.provisional: RecentPins[int] = RecentPins(65536, TIMER_F)
-        """AoR and flow -> server number, from a REGISTER's first copy to its final answer."""
+        """The AoR's pin key ^ hash of the client address -> server number, from a REGISTER's first copy to its final
+        answer. Both are keyed hashes of 64 bits, the second one Python's own: an AoR may have 254 octets."""
         self.recent_calls: RecentPins[int] = RecentPins(262144, TIMER_F)
         """Call pin key -> server number, until a 2xx confirms."""
         self.waiting: RecentPins[float] = RecentPins(262144, 2 * TIMER_F)

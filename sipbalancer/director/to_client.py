@@ -33,6 +33,8 @@ def commit_outward(
     if method != b"ACK" and outward.by != "transaction":
         transaction = Transaction(outward.key, method, service, server, client, flow_in, False, data, call_id, now)
         transaction.in_dialog = bool(tag(to_value))
+        if outward.uri:
+            transaction.uri = outward.uri
         if transaction.in_dialog and service.config.endcalls:
             state.dialogs.seen(state.call_key(service, call_id), data)
         state.transactions.begin(transaction)

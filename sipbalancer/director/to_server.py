@@ -13,22 +13,32 @@ from sipbalancer.director.verdict import Verdict
 from sipbalancer.sip.aor import read_aor, tag
 from sipbalancer.sip.edit import Edit, cut_routes, forward_request, names_path
 from sipbalancer.sip.flow import Datagram, Flow, flow_of
-from sipbalancer.sip.grammar import METHODS, RECORD_ROUTED
+from sipbalancer.sip.grammar import CREDENTIALS, METHODS, RECORD_ROUTED
 from sipbalancer.sip.headers import read_message
 from sipbalancer.sip.scan import RequestFacts
 
 
 def commit(
-    state: State, service: VirtualService, decision: Decision, facts: RequestFacts, flow_in: Flow, now: float
+    state: State,
+    service: VirtualService,
+    decision: Decision,
+    facts: RequestFacts,
+    flow_in: Flow,
+    now: float,
+    *,
+    anew: bool = False,
 ) -> tuple[Datagram, Transaction | None]:
-    """Forward to the chosen server: count it, remember the choice, edit the bytes. The transaction of a first copy."""
+    """Forward to the chosen server: count it, remember the choice, edit the bytes. The transaction of a first copy.
+
+    `anew`: a copy of what has ended begins another.
+    """
     method, server, by = facts[1], decision.server, decision.by
     assert server is not None
     service.chosen[by] += 1
     server.requests[method if method in METHODS else b"OTHER"] += 1
     back, at, received = (flow_in, facts[4], flow_in[2]) if facts[4] >= 0 else way_back(service, facts, flow_in)
     transaction = None
-    if by != "transaction" and method != b"ACK":
+    if (by != "transaction" or anew) and method != b"ACK":
         transaction = remember(state, service, decision, facts, flow_in, back, now)
     out = edit(state, service, server, decision.key, decision.cut, facts, flow_in, back, at, received)
     return (out, server.flow), transaction
@@ -83,8 +93,8 @@ def remember(
             transaction.aor = read_aor(to_value, service.hosts)
             transaction.pin = state.binding_key(service, transaction.aor)
         if decision.by != "binding":
-            transaction.provisional_pin = state.provisional.put(transaction.aor + back[1], server.number, now)
-        if not state.bindings[service.leg].holds(transaction.pin) and data.find(b"uthorization:") >= 0:
+            transaction.provisional_pin = state.provisional.put(transaction.pin ^ hash(back[1]), server.number, now)
+        if not state.bindings[service.leg].holds(transaction.pin) and CREDENTIALS.search(data, 0, facts[16]):
             state.expect(service, transaction, now)
     elif not tag(to_value):
         state.recent_calls.put(state.call_key(service, call_id), server.number, now)

@@ -57,6 +57,8 @@ class Transaction:
     """The client wants it no more: it goes nowhere else."""
     held: Datagram | None = None
     """A 503 that waits for a probe's word, ready for the client."""
+    uri: bytes = b""
+    """Outward: the Request-URI we put in place of the server's; b"" = as it came."""
     token: Flow | None = None
     """In a dialog: the client flow the token named, when the request came on another."""
 
@@ -100,6 +102,9 @@ class Transactions:
         """Key -> the answer we gave ourselves."""
         self.ended: RecentPins[int] = RecentPins(remembered, TIMER_F)
         """Key -> the number of the server it went to (a number, so that the collector need not look inside)."""
+        self.outward: RecentPins[tuple[Flow, bytes]] = RecentPins(65536, TIMER_F)
+        """Key of a server's request that ended -> the client flow it went to, and its `uri`: the phone may have
+        registered from another since."""
         self.given_up: RecentPins[Transaction] = RecentPins(4096, TIMER_F)
         """Key -> an ended transaction that was taken from a server which may still say something of it."""
         self.refused = 0
@@ -113,7 +118,7 @@ class Transactions:
         """Keep a new record; without room only the choice is remembered."""
         if len(self.pending) >= self._limit or self._held + len(transaction.data) > self._limit * AVERAGE:
             self.refused += 1
-            self.ended.put(transaction.key, transaction.server.number, transaction.first)
+            self._remember(transaction, transaction.first)
             return
         self.pending[transaction.key] = transaction
         self._held += len(transaction.data)
@@ -137,7 +142,13 @@ class Transactions:
             self._held -= len(transaction.data)
             if transaction.tried:
                 self.given_up.put(transaction.key, transaction, now)
+        self._remember(transaction, now)
+
+    def _remember(self, transaction: Transaction, now: float) -> None:
+        """The choice: the server, and for a server's request the client."""
         self.ended.put(transaction.key, transaction.server.number, now)
+        if not transaction.inward:
+            self.outward.put(transaction.key, (transaction.client, transaction.uri), now)
 
     def release(self, transaction: Transaction) -> None:
         """Know nothing of it any more: the client's next copy is a first one."""
@@ -171,4 +182,5 @@ class Transactions:
         self.ended.sweep(now)
         self.answered.sweep(now)
         self.given_up.sweep(now)
+        self.outward.sweep(now)
         return over

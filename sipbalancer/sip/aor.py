@@ -50,6 +50,16 @@ def uri_aor(uri: bytes, hosts: frozenset[bytes]) -> bytes:
     return read.user + b"@" if read.host in hosts else b"%b@%b" % (read.user, read.host)
 
 
+def digest_aors(username: bytes, hosts: frozenset[bytes]) -> list[bytes]:
+    """The AoRs a digest username may mean: `1001` is a user of ours, `1001@host` that user there, or (the host may be a
+    realm) of ours."""
+    user, _, host = username.rpartition(b"@") if b"@" in username else (username, b"", b"")
+    if not user or len(username) > LONGEST:
+        return []
+    ours = user + b"@"
+    return [ours] if not host or host.lower() in hosts else [ours + host.lower(), ours]
+
+
 def tag(value: bytes) -> bytes:
     """The tag of a From or To value; b"" when there is none (no dialog yet)."""
     if b">;tag=" in value:

@@ -73,6 +73,14 @@ VIA = re.compile(
 )
 """20.42, with the white space the grammar allows, folds included."""
 
+RELATED = re.compile(rb"\n(?=[RrJjTt])(?i:replaces|join|target-dialog)[ \t]*:")
+"""A header line that names another call (RFC 3891, 3911, 4538; none has a compact form), in any case."""
+
+CALLER_NAMED = re.compile(rb"\n(?=[AaPp])(?i:p-(?:asserted|preferred)-identity|(?:proxy-)?authorization)[ \t]*:")
+"""A header line that names the caller beside From (RFC 3325, 3261 20.7; no compact forms either)."""
+
+CREDENTIALS = re.compile(rb"\n(?=[AaPp])(?i:(?:proxy-)?authorization)[ \t]*:")
+
 RETURN_ADDRESS = re.compile(rb";rport=([0-9]{1,5});received=([0-9A-Fa-f.:]+)")
 """What we write into a client's Via, and what common stacks echo in that order: one search finds the way back."""
 

@@ -69,7 +69,10 @@ def test_call_pin_before_binding_pin() -> None:
     assert (stage.by(bye), stage.to(bye)) == ("call", server)
 
 
-@pytest.mark.parametrize("header", ["Replaces", "Join", "Target-Dialog"])
+@pytest.mark.parametrize(
+    "header",
+    ["Replaces", "Join", "Target-Dialog", "replaces", "REPLACES", "JOIN", "join ", "Target-dialog", "target-dialog\t"],
+)
 def test_the_named_call_before_binding_pin(header: str) -> None:
     stage = Stage()
     server, _ = stage.called(call="first")
@@ -131,13 +134,34 @@ def test_every_spelling_of_the_aor_is_one_phone(from_value: str) -> None:
         f"P-Asserted-Identity: <sip:1001@{VIP}>",
         'Authorization: Digest username="1001", realm="x"',
         'Proxy-Authorization: Digest realm="x,y", username="1001"',
+        f"p-asserted-identity: <sip:1001@{VIP}>",
+        f"P-PREFERRED-IDENTITY: <sip:1001@{VIP}>",
+        f"P-Asserted-identity : <sip:1001@{VIP}>",
+        f"P-Asserted-Identity: <tel:+491001>, <sip:1001@{VIP}>",
+        'AUTHORIZATION: Digest username="1001"',
+        'authorization : Digest username="1001"',
+        'PROXY-authorization: Digest USERNAME="1001"',
+        f'Authorization: Digest username="1001@{VIP}", realm="x"',
+        'Authorization: Digest username="1001@PBX.example.com", realm="x"',
+        'Authorization: Digest username="1001@asterisk", realm="asterisk"',
     ],
 )
 def test_an_anonymous_caller_is_known_by_other_names(header: str) -> None:
     stage = Stage()
+    stage.apply(service_of(alias=("pbx.example.com",)))
     home = stage.registered("1001", OTHER)
     data = request("INVITE", header, user="anonymous")
     assert (stage.by(data), stage.to(data)) == ("binding", home)
+
+
+def test_a_digest_user_of_another_domain_is_looked_for_there_first() -> None:
+    stage = Stage()
+    stage.registered("1001", OTHER)
+    data = request("REGISTER", user="x", branch="z9hG4bKr").replace(f"To: <sip:x@{VIP}>".encode(), b"To: <sip:1001@b>")
+    out, home = stage.sent(data, "10.1.0.3:5060")
+    stage.sent(answer(out, 200, "Contact: <sip:1001@10.1.0.3>;expires=60"), home)
+    asked = request("INVITE", 'Authorization: Digest username="1001@B"', user="anonymous", branch="z9hG4bKi")
+    assert (stage.by(asked), stage.to(asked)) == ("binding", home)
 
 
 def test_and_by_the_flow_some_binding_registered_from() -> None:

@@ -211,6 +211,36 @@ def test_its_cancel_and_ack_share_flow_and_branch_also_when_the_phone_registers_
     assert (again, lines_of(cancel, "Via")[0]) == (to, lines_of(out, "Via")[0])
 
 
+def test_the_ack_of_a_refusal_follows_its_invite_when_the_phone_has_registered_anew() -> None:
+    """No Path here: nothing in the ACK says where, but that it is that INVITE's."""
+    stage = Stage()
+    home = stage.registered(contact="<sip:1001@192.168.1.5>")
+    out, to = sent_by(stage, home, "sip:1001@192.168.1.5")
+    stage.sent(answer(out, 486), PHONE)
+    stage.now += 1
+    stage.registered(phone=OTHER, contact="<sip:1001@192.168.1.5>")
+    for method in ("ACK", "CANCEL", "INVITE"):
+        late, again = sent_by(stage, home, "sip:1001@192.168.1.5", method=method)
+        assert (again, lines_of(late, "Via")[0]) == (to, lines_of(out, "Via")[0])
+    assert len(stage.table.state.transactions.pending) == 0
+    assert sent_by(stage, home, "sip:1001@192.168.1.5", branch="z9hG4bKnew")[1] == OTHER
+    stage.due(70)
+    assert sent_by(stage, home, "sip:1001@192.168.1.5", method="CANCEL")[1] == OTHER, "32 s later it is over"
+
+
+def test_and_names_the_contact_its_invite_named() -> None:
+    stage = Stage()
+    home = stage.registered(contact="<sip:abc@192.168.1.5>")
+    out, to = sent_by(stage, home, f"sip:1001@{VIP}")
+    stage.now += 1
+    stage.registered(phone=OTHER, contact="<sip:xyz@192.168.7.7>")
+    cancel, again = sent_by(stage, home, f"sip:1001@{VIP}", method="CANCEL")
+    assert (again, first_line(cancel)) == (to, "CANCEL sip:abc@192.168.1.5 SIP/2.0")
+    stage.sent(answer(out, 487), PHONE)
+    ack, again = sent_by(stage, home, f"sip:1001@{VIP}", method="ACK")
+    assert (again, first_line(ack)) == (to, "ACK sip:abc@192.168.1.5 SIP/2.0")
+
+
 # A flow that moves.
 
 

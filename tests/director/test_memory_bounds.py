@@ -46,6 +46,28 @@ def test_a_long_call_id_is_remembered_by_its_hash() -> None:
     assert route_of(out, "Path")
 
 
+def test_a_registered_contact_without_end_is_not_kept_and_its_register_passes() -> None:
+    stage = Stage()
+    contact = f"<sip:1001@10.1.0.1;x={LONG[:20_000]}>"
+    assert stage.registered(contact=contact)
+    where = stage.table.where("1001", stage.now)
+    assert where[0].server and not where[0].contacts
+    assert stage.dropped() == {"contact not kept": 1}
+    assert stage.table.state.bindings[0].refused == 1
+    stage.now += 1
+    stage.registered(contact=f"<sip:1001@10.1.0.1;x={LONG[:900]}>")
+    assert stage.table.where("1001", stage.now)[0].contacts
+
+
+def test_unconfirmed_pins_are_kept_by_a_hash() -> None:
+    stage = Stage()
+    for number in range(3):
+        stage.send(request("REGISTER", user=f"{number}{LONG[:200]}", branch=f"z9hG4bK{number}"))
+    provisional = stage.table.state.provisional
+    assert len(provisional) == 3
+    assert octets(provisional) == 0
+
+
 def test_strangers_do_not_use_up_what_is_told() -> None:
     stage = Stage()
     for number in range(300):

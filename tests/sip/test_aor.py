@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip import aor
-from sipbalancer.sip.aor import read_aor, tag, uri_aor
+from sipbalancer.sip.aor import digest_aors, read_aor, tag, uri_aor
 from sipbalancer.sip.uri import parameter, parameters
 from tests.sip.messages import ADDRESSES
 
@@ -51,6 +51,24 @@ def test_the_address_of_record(value: bytes, same: bytes) -> None:
 def test_what_has_none(value: bytes) -> None:
     with pytest.raises(MalformedMessage):
         read_aor(value, OURS)
+
+
+@pytest.mark.parametrize(
+    ("username", "means"),
+    [
+        (b"1001", [b"1001@"]),
+        (b"1001@192.0.2.1", [b"1001@"]),
+        (b"1001@PBX.example.com", [b"1001@"]),
+        (b"1001@asterisk", [b"1001@asterisk", b"1001@"]),
+        (b"a@b@Realm", [b"a@b@realm", b"a@b@"]),
+        (b"1001@", [b"1001@"]),
+        (b"@host", []),
+        (b"", []),
+        (b"a" * 255, []),
+    ],
+)
+def test_what_a_digest_username_may_mean(username: bytes, means: list[bytes]) -> None:
+    assert digest_aors(username, OURS) == means
 
 
 def outcome(read: object, value: bytes) -> bytes | str:
