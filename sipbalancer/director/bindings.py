@@ -27,7 +27,7 @@ _KEY = (1 << 60) - 1
 """Of a hash in the index: an int above takes 48 bytes, one below 32."""
 
 _HEAD = Struct("<ddiIII")
-"""A record begins: expiry, expiry the state folder was told, server serial, lengths of URI, client and AoR behind it."""
+"""A record begins: expiry, expiry the state folder was told, serial, lengths of URI, client and AoR behind it."""
 _TIMES = Struct("<dd")
 
 LONGEST = 1024
