@@ -14,7 +14,7 @@ from sipbalancer.config.findings import shown
 from sipbalancer.config.model import PASSWORDS, CheckConfig, Config, Frozen, RealServerConfig, VirtualServiceConfig
 from sipbalancer.config.values import written
 
-AT_START = frozenset(("metrics", "admin", "state", "secret", "registrations", "calls"))
+AT_START = frozenset(("metrics", "admin", "state", "secret", "registrations", "calls", "workers"))
 """Global words that are read once, at start: a reload names them and leaves them as they run."""
 
 _UNSPOKEN = frozenset(("lines", "path", "virtual", "real", "check", "fallback", "host", "port"))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sipbalancer.config import values
 from sipbalancer.config.findings import Cell, shown
-from sipbalancer.config.model import CheckType, Nat, PersistenceKey, Scheduler
+from sipbalancer.config.model import MOST_WORKERS, CheckType, Nat, PersistenceKey, Scheduler
 from sipbalancer.config.servers import read_advertise, read_metrics
 from sipbalancer.config.services import LDIRECTORD_SERVICES
 from sipbalancer.config.values import Reader
@@ -116,6 +116,11 @@ def _max_expires(cell: Cell) -> int | None:
     return None
 
 
+def _workers(cell: Cell) -> int | None:
+    """A number of processes, or `auto`, which is 0."""
+    return 0 if cell.text.strip() == "auto" else values.own_count(1, MOST_WORKERS)(cell)
+
+
 _NOT_SIP = "is for checks of other services; a SIP check has no use for it"
 
 
@@ -151,6 +156,7 @@ _BOTH = [
         registerrate=values.own_seconds,
         rebalance=values.yes_no,
         slowstart=values.own_seconds,
+        legport=values.own_count(1, 65535),
     ),
     *_works(
         Owner.SERVICE,
@@ -174,6 +180,7 @@ _GLOBAL = [
         secret=values.path,
         registrations=values.own_count(1, 50_000_000),
         calls=values.own_count(1, 50_000_000),
+        workers=_workers,
     ),
     *_works(
         Owner.CONFIG,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sipbalancer.config.address import literal
 from sipbalancer.config.findings import Findings
+from sipbalancer.config.legs import leg_clashes
 from sipbalancer.config.model import CheckType, Config, Forwarding, PersistenceKey, Scheduler, VirtualServiceConfig
 from sipbalancer.config.section import Draft, GlobalWords
 
@@ -58,6 +59,8 @@ def lint_config(config: Config, findings: Findings) -> None:
             "whether pins from before wait for a server that is down since the start, or since it came into the file"
         )
         findings.note(line, "readdquiescent", f"{advice}; counts with quiescent = yes only")
+    for clash in leg_clashes(config, config.workers):
+        findings.error(clash.line, "legport", clash.advice)
     services = {service.key: service.lines["host"] for service in config.virtual}
     for service in config.virtual:
         for server in (*service.real, *([service.fallback] if service.fallback else [])):

@@ -15,6 +15,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LEGPORT_ABOVE = 10_000
+MOST_WORKERS = 16
+"""As many as a pin's slot can tell apart as writers (`director.shared_pins`)."""
+
 
 class Scheduler(StrEnum):
     RR = "rr"
@@ -196,12 +200,19 @@ class VirtualServiceConfig(Frozen):
     """The phones' legs of calls on a server that is dead (`deaddialogs`) are ended by a BYE."""
     deaddialogs: float = 10.0
     """A server must be down so long before requests inside its dialogs (BYE sooner) are answered 481."""
+    legport: int = 0
+    """`workers`: the first of the ports servers are asked from; 0 = LEGPORT_ABOVE more than the service's own."""
 
     @property
     def key(self) -> str:
         """`address:port`, `[address]:port` for IPv6: the identity of a service."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    def leg_ports(self, workers: int) -> range:
+        """The port that each worker asks servers from; empty for one, which needs none but the service's own."""
+        first = self.legport or self.port + LEGPORT_ABOVE
+        return range(first, first + workers) if workers > 1 else range(0)
 
 
 class Config(Frozen):
@@ -228,3 +239,5 @@ class Config(Frozen):
     registrations: int = 1_000_000
     """Room in the pin table."""
     calls: int = 100_000
+    workers: int = 1
+    """Processes that forward; 0 = `auto`, as many as CPUs may be used."""

@@ -98,12 +98,15 @@ def _line(row: Row, words: int, values: int) -> str:
 def _global_rows(config: Config) -> Iterator[Row]:
     yield Row(0, "global", "", "")
     for row in _word_rows(config, GLOBAL, Owner.CONFIG, 1):
+        if row.word == "workers" and not config.workers:
+            row = row._replace(value="auto (one per CPU that may be used)")
         yield row._replace(value=f"{config.state}/secret") if row.word == "secret" and not config.secret else row
 
 
 def _service_rows(service: VirtualServiceConfig) -> Iterator[Row]:
     yield Row(0, "virtual", service.key, _origin(service, "host"))
-    yield from _word_rows(service, SECTION, Owner.SERVICE, 1)
+    for row in _word_rows(service, SECTION, Owner.SERVICE, 1):
+        yield row._replace(value=f"{service.leg_ports(2)[0]} (with workers above 1)") if row.word == "legport" else row
     yield Row(1, "alias", shown(written(service.alias)), _origin(service, "alias"))
     yield from _check_rows(service.check)
     for server in service.real:

@@ -74,7 +74,7 @@ class Forwarder:
 
     def datagram_received(self, data: bytes, flow_in: Flow, now: float) -> Datagram | None:
         """The hot verb."""
-        service = self.state.services.get(flow_in[0])
+        service = self.state.by_leg.get(flow_in[0])
         if service is None:
             return None
         try:
@@ -89,7 +89,7 @@ class Forwarder:
 
     def refused(self, flow_out: Flow, now: float) -> None:
         """ICMP: nobody listens at this address."""
-        service = self.state.services.get(flow_out[0])
+        service = self.state.by_leg.get(flow_out[0])
         if service is not None:
             try:
                 self._refused(service, flow_out, now)
@@ -153,6 +153,9 @@ class Forwarder:
                 service.dropped["keepalive"] += 1
                 return None
             data = data.lstrip(b"\r\n")
+        if flow_in[0] != service.leg and service.source(flow_in[1]) is None:
+            service.dropped["stranger at a server leg"] += 1
+            return None
         facts = scan_request(data)
         hops = facts[12]
         if facts[1] == b"OPTIONS" and is_for_us(service, facts):

@@ -83,7 +83,7 @@ def transaction_key(state: State, facts: RequestFacts, flow: Flow) -> bytes:
     _, _, uri, _, _, _, sent_by, branch, call_id, cseq, from_value, *_ = facts
     if not branch.startswith(MAGIC_COOKIE):
         branch = b"%b %b %b" % (branch, tag(from_value), uri)
-    return state.keys.transaction(sent_by, branch, call_id, cseq, state.services[flow[0]].salt + flow[1][2:])
+    return state.keys.transaction(sent_by, branch, call_id, cseq, state.by_leg[flow[0]].salt + flow[1][2:])
 
 
 def decide(state: State, service: VirtualService, facts: RequestFacts, flow: Flow, now: float) -> Decision:

@@ -18,7 +18,9 @@ from sipbalancer.sip.grammar import MAGIC_COOKIE
 
 def via(transaction: Transaction, server: RealServer, suffix: bytes = b"") -> bytes:
     """Our Via line of the try at `server`; a suffix makes a branch of its own."""
-    return b"%b%b%b%b\r\n" % (transaction.service.via, transaction.key, server.tag, suffix)
+    service = transaction.service
+    line = service.server_via if transaction.inward else service.via
+    return b"%b%b%b%b\r\n" % (line, transaction.key, server.tag, suffix)
 
 
 def _other_side(transaction: Transaction, server: RealServer) -> Flow:

@@ -25,8 +25,8 @@ No torn reads: a new pin writes word, mark, tag in this order under the next gen
 word and believes them only when the generations agree. Renewal writes the word alone (one aligned 8-byte store).
 A freed slot loses its tag first. A slot left half-written is nobody's until its expiry, then it is used again.
 
-Counts are kept by each change and counted afresh by every full round of `sweep`, so what another worker (or a crash)
-changed is put right within one round. A pin that has expired is counted until a get or the sweep meets it.
+Counts are kept by each change and counted afresh by every full round of `sweep`, so what a crash changed is put right
+within one round. A pin that has expired is counted until a get or the sweep meets it.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ VERSION = 1
 _HEAD = struct.Struct("=8sII8s")
 _eight = struct.Struct("8I").unpack_from
 """The tags of a bucket at a byte offset, in one call: 60 ns, where slice and tolist() take 100 and eight reads 300."""
+_Tags = tuple[int, ...]
 _BORN = struct.Struct("=d")
 _HEAD_SIZE = 128
 _HEADER_SIZE = _HEAD_SIZE + NAMES_SIZE
@@ -86,6 +87,8 @@ class PinKind(IntEnum):
 class PinTable:
     """64-bit key -> server id until an expiry, in memory given from outside. Times are seconds since the epoch."""
 
+    _step, _turns, _writer = 1, _GENERATION, 0  # of a slot's next generation; see `shared_pins`
+
     def __init__(self, buffer: WriteableBuffer, key_check: bytes, now: float) -> None:
         """Open the pins in `buffer`, or start empty there (`loaded`, `why_empty`).
 
@@ -110,15 +113,15 @@ class PinTable:
         self._old_seen: Counter[int] | None = None
         self._old: Counter[int] | None = None
         self.loaded, self.why_empty = _judge(memory, self._slots, key_check)
-        if self.loaded:
-            self.sweep(now, self._slots)
-        else:
+        if not self.loaded:
             _clear(memory)
             _HEAD.pack_into(memory, 0, MAGIC, VERSION, self._slots, key_check)
         self.born: float = _BORN.unpack_from(memory, _HEAD.size)[0] or now
         """When the table began empty: of what was agreed before, it knows only what was renewed since."""
         _BORN.pack_into(memory, _HEAD.size, self.born)
         self._names = ServerNames(memory[_HEAD_SIZE:_HEADER_SIZE])
+        if self.loaded:
+            self.sweep(now, self._slots)
 
     @staticmethod
     def size_for(entries: int) -> int:
@@ -152,10 +155,8 @@ class PinTable:
         mark = tags[base + way + 8]
         word = self._words[(base >> 1) + 8 + way]
         if mark >> 6 != key & _LOW or word & 0xFFFF != key >> 18 & _CHECK | mark & _GENERATION:
-            way = self._find_twin(key) - base
-            if way + base < 0:
-                return -1
-            word = self._words[_word_at(base + way)]
+            at, word = self._find_twin(key)
+            way = at - base
         if word >> 32 > now:
             return word >> 16 & 0xFFF
         self._free(base + way, word)
@@ -163,8 +164,7 @@ class PinTable:
 
     def life(self, key: int, now: float) -> float:
         """Seconds until the pin of `key` expires, 0.0 when there is none."""
-        at = self._find(key)
-        return max(0.0, (self._words[_word_at(at)] >> 32) - now) if at >= 0 else 0.0
+        return max(0.0, (self._find(key)[1] >> 32) - now)
 
     def put(self, key: int, server: int, kind: int, until: float) -> bool:
         """Pin `key` to `server` until `until` (rounded up to a whole second), or change the pin it has.
@@ -189,17 +189,16 @@ class PinTable:
         elif tag in second:
             at = two + second.index(tag)
         else:
-            return self._insert(key, value, one, first.count(0), two, second.count(0))
+            return self._insert(key, value, one, first, two, second)
         words = self._words
         spot = (at >> 5 << 4) + 8 + (at & 7)
         mark = tags[at + 8]
         old = words[spot]
         if mark >> 6 != key & _LOW or old & 0xFFFF != key >> 18 & _CHECK | mark & _GENERATION:
-            at = self._find_twin(key)
+            at, old = self._find_twin(key)
             if at < 0:
-                return self._insert(key, value, one, first.count(0), two, second.count(0))
+                return self._insert(key, value, one, first, two, second)
             spot = _word_at(at)
-            old = words[spot]
         words[spot] = value | old & 0xFFFF
         if (old ^ value) & 0xFFFF0000:
             self._count(at, old, -1)
@@ -208,17 +207,13 @@ class PinTable:
 
     def drop(self, key: int) -> bool:
         """Forget the pin of `key`; whether there was one."""
-        at = self._find(key)
-        if at < 0:
-            return False
-        self._free(at, self._words[_word_at(at)])
-        return True
+        at, word = self._find(key)
+        self._free(at, word)
+        return at >= 0
 
     def sweep(self, now: float, slots: int) -> None:
-        """Look at the next `slots` slots (in steps of a bucket, at least one): free the expired, count the others.
-
-        About 0.1 us a slot. At the end of each full round the counts become what the round has counted.
-        """
+        """Look at the next `slots` slots (in steps of a bucket, at least one; 0.1 us each): free the expired, count
+        the others. At the end of each full round the counts become what the round has counted."""
         self._now = now
         left = max(1, slots // _WAYS)
         while left > 0:
@@ -228,7 +223,7 @@ class PinTable:
             self._cursor += buckets << 5
             left -= buckets
             if first + buckets > self._mask:
-                self._counts, self._seen, self._cursor = self._seen, _zeros(), 0
+                self._turn()
                 self._old, self._old_seen = self._old_seen, Counter() if self._old_before else None
 
     # Counts.
@@ -270,8 +265,8 @@ class PinTable:
 
     # Below: the parts.
 
-    def _find(self, key: int) -> int:
-        """Where the tag of the slot that holds `key` is, -1 when none does."""
+    def _find(self, key: int) -> tuple[int, int]:
+        """Where the tag of the slot that holds `key` is, and its word; (-1, 0) when none does."""
         tags = self._tags
         tag = key >> 32 or 1
         base = (key & self._mask) << 5
@@ -280,29 +275,33 @@ class PinTable:
             base ^= (tag & self._mask | 1) << 5
             bucket = _eight(tags, base << 2)
             if tag not in bucket:
-                return -1
+                return -1, 0
         at = base + bucket.index(tag)
-        return at if self._holds(at, key) else self._find_twin(key)
+        word = self._word_of(at, key)
+        return (at, word) if word else self._find_twin(key)
 
-    def _find_twin(self, key: int) -> int:
+    def _find_twin(self, key: int) -> tuple[int, int]:
         """As `_find`, when the first slot with that tag was another key's, or was being written."""
         tag = key >> 32 or 1
         one = (key & self._mask) << 5
         two = one ^ (tag & self._mask | 1) << 5
         slots = (*range(one, one + 8), *range(two, two + 8))
-        return next((at for at in slots if self._tags[at] == tag and self._holds(at, key)), -1)
+        found = ((at, self._word_of(at, key)) for at in slots if self._tags[at] == tag)
+        return next((each for each in found if each[1]), (-1, 0))
 
-    def _holds(self, at: int, key: int) -> bool:
+    def _word_of(self, at: int, key: int) -> int:
+        """The word of a slot that holds `key`, 0 of one that does not. It is read once: a second may be another's."""
         mark = self._tags[at + 8]
         word = self._words[(at >> 5 << 4) + 8 + (at & 7)]
-        return mark >> 6 == key & _LOW and word & 0xFFFF == key >> 18 & _CHECK | mark & _GENERATION
+        holds = mark >> 6 == key & _LOW and word & 0xFFFF == key >> 18 & _CHECK | mark & _GENERATION
+        return word if holds else 0
 
-    def _insert(self, key: int, value: int, one: int, room: int, two: int, other_room: int) -> bool:
+    def _insert(self, key: int, value: int, one: int, first: _Tags, two: int, second: _Tags) -> bool:
         """Take a slot of the emptier of the buckets `one` and `two`, or one whose pin has expired."""
         tags, words = self._tags, self._words
-        if room or other_room:
-            base = one if room >= other_room else two
-            at = base + _eight(tags, base << 2).index(0)
+        room, other_room = first.count(0), second.count(0)
+        if room or other_room:  # as it was seen: another process may have taken the slot since, and one pin is lost
+            at = one + first.index(0) if room >= other_room else two + second.index(0)
         else:
             at = self._expired_among(one, two)
             if at < 0:
@@ -310,14 +309,11 @@ class PinTable:
                 return False
         spot = (at >> 5 << 4) + 8 + (at & 7)
         old = words[spot]
-        generation = old + 1 & _GENERATION
+        generation = old + self._step & self._turns | self._writer
         words[spot] = value | key >> 18 & _CHECK | generation
         tags[at + 8] = (key & _LOW) << 6 | generation
         tags[at] = key >> 32 or 1
-        tally = value >> 16 & 0xFFFF
-        self._counts[tally] += 1
-        if at < self._cursor:
-            self._seen[tally] += 1
+        self._count(at, value, 1)
         if old > _GENERATION:
             self._count(at, old, -1)
         return True
@@ -336,6 +332,9 @@ class PinTable:
                 if self._words[_word_at(at)] < limit:
                     return at
         return -1
+
+    def _turn(self) -> None:
+        self._counts, self._seen, self._cursor = self._seen, _zeros(), 0
 
     def _count(self, at: int, word: int, step: int) -> None:
         tally = word >> 16 & 0xFFFF

@@ -40,6 +40,7 @@ REASONS = {
     "registerrate": "`registerrate`: it has waited long enough to be told",
     "foreign via": "its top Via is not ours: nobody asked this through us",
     "response to us": "no Via is left below ours: it is for nobody",
+    "stranger at a server leg": "it came to a port that only servers answer to, and from no server",
     "response from a stranger": "it comes from no server and goes to none",
     "answer to us": "it answers a CANCEL or BYE of the balancer's own",
     "ended by us: BYE": "its server is dead and `endcalls = yes`: the balancer ended the call",

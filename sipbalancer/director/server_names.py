@@ -40,6 +40,20 @@ class ServerNames:
             self._asked.add(number)
         return number
 
+    def known(self, name: str) -> int:
+        """The number of `name`, -1 when it has none yet. Adds nothing."""
+        if name not in self._numbers:
+            self._read()
+        number = self._numbers.get(name, -1)
+        if number >= 0:
+            self._asked.add(number)
+        return number
+
+    def __len__(self) -> int:
+        """Numbers given so far, by whomever."""
+        self._read()
+        return len(self._names)
+
     def name(self, number: int) -> str:
         """The name of `number`, "" when it has none."""
         if number >= len(self._names):

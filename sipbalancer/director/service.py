@@ -15,6 +15,7 @@ from sipbalancer.director.keys import Keys
 from sipbalancer.director.pace import Bucket
 from sipbalancer.director.pins import PinKind, PinTable
 from sipbalancer.director.scheduler import SCHEDULERS, SchedulerState
+from sipbalancer.director.seat import ALONE, Seat
 from sipbalancer.director.verdict import Verdict
 from sipbalancer.sip.flow import Flow, address_text, flow_of, pack_address
 from sipbalancer.sip.uri import read_place
@@ -34,6 +35,11 @@ def read_netmask(text: str) -> bytes:
     if text.isdigit():
         return (((1 << int(text)) - 1) << 128 - int(text)).to_bytes(16, "big")
     return pack_address(text, 0)[2:]
+
+
+def _via(sent_by: bytes) -> bytes:
+    """The Via line up to the branch."""
+    return b"Via: SIP/2.0/UDP " + sent_by + b";branch=z9hG4bK"
 
 
 def _claim(sources: dict[bytes, RealServer | None], address: bytes, server: RealServer) -> None:
@@ -96,7 +102,7 @@ class RealServer:
         self.configure(config, health)
         self.key = config.key
         self.packed = pack_address(config.host, config.port)
-        self.flow: Flow = flow_of(service.leg, self.packed)
+        self.flow: Flow = flow_of(service.server_leg, self.packed)
         self.tag = keys.server_tag(self.packed)
         self.seed = keys.pin(b"server\0" + self.packed)
         self.pins = pins
@@ -208,11 +214,15 @@ class RealServer:
 class VirtualService:
     """One virtual service as it runs."""
 
-    def __init__(self, config: VirtualServiceConfig, leg: int, keys: Keys, pins: PinTable) -> None:
+    def __init__(self, config: VirtualServiceConfig, leg: int, keys: Keys, pins: PinTable, seat: Seat = ALONE) -> None:
         self.key = config.key
+        self.seat = seat
         self.salt = crc32(self.key.encode()).to_bytes(4, "big")
         """Makes pin keys of different services differ."""
         self.leg = leg
+        """The socket at the virtual address: all that clients see, and what servers send of their own accord."""
+        self.server_leg = leg if seat.alone else leg + 1
+        """The socket that servers are asked from, and answer to."""
         self.keys = keys
         self.pins = pins
         self.servers: tuple[RealServer, ...] = ()
@@ -249,9 +259,18 @@ class VirtualService:
             self.sent_by += b":%d" % config.port
         places = {read_place(self.sent_by), read_place(config.key.encode())}
         places.update(read_place(alias.encode()) for alias in config.alias)
-        self.places = frozenset(places)
         self.hosts = frozenset(host for host, _ in places)
-        self.via = b"Via: SIP/2.0/UDP " + self.sent_by + b";branch=z9hG4bK"
+        self.via = self.server_via = _via(self.sent_by)
+        """What clients see, and (a worker's own) what servers see."""
+        self.sent_bys = frozenset((self.sent_by,))
+        """What the top Via of an answer says, where it is written as we write it."""
+        ports = config.leg_ports(self.seat.of)
+        if ports:
+            sent_by = b"%b:%d" % (self.sent_by.rpartition(b":")[0], ports[self.seat.number])
+            self.server_via = _via(sent_by)
+            self.sent_bys = frozenset((self.sent_by, sent_by))
+            places.update((host, port) for host in self.hosts for port in ports)
+        self.places = frozenset(places)
 
     def publish(self, servers: tuple[RealServer, ...], fallback: RealServer | None) -> None:
         """Replace the pool in one go. Servers that left stay known, as retired, for their dialogs."""

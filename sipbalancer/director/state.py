@@ -38,6 +38,8 @@ class State:
         self.transactions = Transactions()
         self.services: dict[int, VirtualService] = {}
         """By leg."""
+        self.by_leg: dict[int, VirtualService] = {}
+        """The same, by every leg of each."""
         self.bindings: dict[int, Bindings] = {}
         """By leg."""
         self.servers: list[RealServer] = []

@@ -14,6 +14,7 @@ from sipbalancer.director.bindings import BindingRow, Bindings
 from sipbalancer.director.forwarder import Forwarder
 from sipbalancer.director.health import Health, check_of, same_question
 from sipbalancer.director.pins import PinTable
+from sipbalancer.director.seat import ALONE, Seat
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.shown import show, show_where
 from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
@@ -36,7 +37,9 @@ class LegSpec:
 class ServiceTable:
     """Apply a configuration, take probe outcomes, drain, show."""
 
-    def __init__(self, config: Config, keys: tuple[bytes, ...], pins: PinTable, now: float, seed: int) -> None:
+    def __init__(
+        self, config: Config, keys: tuple[bytes, ...], pins: PinTable, now: float, seed: int, seat: Seat = ALONE
+    ) -> None:
         """`config` has address literals only; `keys` newest first; `seed` any integer (where round robin starts)."""
         self.state = State(keys, pins, now)
         self.forwarder = Forwarder(self.state)
@@ -45,6 +48,7 @@ class ServiceTable:
         self.reloads = {"ok": 0, "failed": 0}
         self.started = now
         self._seed = seed
+        self._seat = seat
         self._next_leg = 0
         self._limit = config.registrations
         self._by_health: dict[HealthKey, Health] = {}
@@ -64,11 +68,12 @@ class ServiceTable:
         self._by_health = healths
         self.healths = tuple(healths.values())
         self.state.services = {service.leg: service for service in services}
+        self.state.by_leg = {leg: service for service in services for leg in (service.leg, service.server_leg)}
         self.state.bindings = {
             leg: self.state.bindings.get(leg) or Bindings(service.key, self.state.keys.pin, self._limit)
             for leg, service in self.state.services.items()
         }
-        self.legs = tuple(LegSpec(service.leg, service.config.host, service.config.port) for service in services)
+        self.legs = tuple(spec for service in services for spec in self._legs(service))
         self.state.forget_lines()
         return self._changes(before, now)
 
@@ -76,8 +81,15 @@ class ServiceTable:
         if held is not None:
             held.configure(virtual)
             return held
-        self._next_leg += 1
-        return VirtualService(virtual, self._next_leg - 1, self.state.keys, self.state.pins)
+        service = VirtualService(virtual, self._next_leg, self.state.keys, self.state.pins, self._seat)
+        self._next_leg = service.server_leg + 1
+        return service
+
+    def _legs(self, service: VirtualService) -> Iterator[LegSpec]:
+        config, seat = service.config, self._seat
+        yield LegSpec(service.leg, config.host, config.port)
+        if not seat.alone:
+            yield LegSpec(service.server_leg, config.host, config.leg_ports(seat.of)[seat.number])
 
     def _publish(
         self, service: VirtualService, virtual: VirtualServiceConfig, healths: dict[HealthKey, Health], now: float

@@ -58,7 +58,7 @@ def edit(
 ) -> bytes:
     """The client's bytes as this server gets them; another try edits them anew. `back`: where answers go."""
     data, method, _, head, _, _, _, _, _, _, _, _, hops, hops_start, hops_end, routes, end = facts
-    top = b"%b%b%b\r\n" % (service.via, key, server.tag)
+    top = b"%b%b%b\r\n" % (service.server_via, key, server.tag)
     if method in RECORD_ROUTED:
         top += state.route_line(b"Record-Route", service, server, back[1])
     elif method == b"REGISTER":

@@ -98,6 +98,7 @@ def test_every_word_of_a_section_reaches_its_field() -> None:
     maxexpires = 120
     registerrate = 50
     rebalance = no
+    legport = 20000
 """
     )
     (real,) = found.real
@@ -121,7 +122,7 @@ def test_every_word_of_a_section_reaches_its_field() -> None:
         "alias": ("pbx.example.com", "pbx.example.com:5070", "203.0.113.9"), "advertise": "203.0.113.7:5060",
         "persistencekey": PersistenceKey.SOURCE, "nat": Nat.FORCE, "outbound": True, "clientheader": "X-Client",
         "calltimeout": 7200, "deaddialogs": 7.5, "endcalls": True, "slowstart": 30.5,
-        "maxexpires": 120, "registerrate": 50.0, "rebalance": False,
+        "maxexpires": 120, "registerrate": 50.0, "rebalance": False, "legport": 20000,
     }  # fmt: skip
 
 
@@ -143,6 +144,7 @@ state = /var/s
 secret = /etc/s
 registrations = 5000
 calls = 200
+workers = 3
 """
         + GOOD
     )
@@ -150,7 +152,7 @@ calls = 200
         "path": "a.cf", "autoreload": True, "callback": "/bin/c", "readdquiescent": True, "maintenancedir": "/etc/m",
         "logfile": "local0", "supervised": True, "fork": True, "execute": ("one.cf", "two.cf"),
         "emailalertfrom": '"Me" <me@x>', "metrics": "[::1]:9436", "admin": "/run/a.sock", "state": "/var/s",
-        "secret": "/etc/s", "registrations": 5000, "calls": 200,
+        "secret": "/etc/s", "registrations": 5000, "calls": 200, "workers": 3,
     }  # fmt: skip
     assert found.lines["autoreload"] == 1 and found.lines["calls"] == 16
 
@@ -310,6 +312,8 @@ GLOBAL_ERRORS = [
     ("state = here", 'state: `here` is not an absolute path; write state = "/..."'),
     ("calls = many", "calls: `many` is not a whole number; write calls = 1"),
     ("calls = 0", "calls: 0 is too small; the least is 1"),
+    ("workers = many", "workers: `many` is not a whole number; write workers = 1"),
+    ("workers = 17", "workers: 17 is too large; the most is 16"),
     ("supervised = maybe", "supervised: `maybe` is neither yes nor no"),
     ("fallback = 10.0.0.9 what", "fallback: `what` is left over"),
     ("virtual = 1", "virtual: 1 is a firewall mark, which only IPVS has; write the address that phones use"),

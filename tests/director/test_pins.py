@@ -301,7 +301,7 @@ def test_two_tables_on_one_memory_see_each_other() -> None:
 
 
 def slot_of(pins: PinTable, key: int) -> tuple[int, int]:
-    at = pins._find(key)
+    at, _ = pins._find(key)
     assert at >= 0
     return at, (at >> 5) * 16 + 8 + at % 8
 
