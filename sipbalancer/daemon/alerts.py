@@ -137,11 +137,13 @@ def _letter(view: ServiceView, events: list[Event], sender: str, state: str) -> 
 
 
 def _subject(config: VirtualServiceConfig, events: list[Event]) -> str:
-    if len(events) == 1:
-        (event,) = events
+    """What each server is now; how it came to that is in the text."""
+    last = {event.server: event for event in events}
+    if len(last) == 1:
+        (event,) = last.values()
         return f"real server {event.what}: {event.server} ({config.key}): {event.reason}"
     words: dict[str, list[str]] = {}
-    for event in events:
+    for event in last.values():
         words.setdefault(event.what, []).append(event.server)
     parts = [f"{what}: {_few(servers)}" for what, servers in words.items()]
     return f"real servers {'; '.join(parts)} ({config.key})"

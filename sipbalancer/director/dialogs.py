@@ -111,7 +111,7 @@ def _beyond_us(answer: Message, service: VirtualService) -> tuple[bytes, ...]:
     """The route set of a phone's 2xx from us on: what stands above our own Record-Route, turned round (12.1.2)."""
     above: list[bytes] = []
     for value in _routes(answer):
-        if service.is_ours(read_uri(addr_spec(value)).place):
+        if service.was_ours(read_uri(addr_spec(value)).place):
             break
         above.insert(0, value)
     return tuple(above)

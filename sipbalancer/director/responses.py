@@ -40,7 +40,7 @@ class Responses:
     def received(self, service: VirtualService, data: bytes, flow_in: Flow, now: float) -> Datagram | None:
         """Pop our Via and send to the next one (RFC 3261 16.7, 18.2.2); learn in passing. Needs no memory."""
         status, sent_by, start, end, branch, next_start, next_end = scan_response(data)
-        if sent_by not in service.sent_bys and read_place(sent_by) not in service.places:
+        if sent_by not in service.sent_bys and not service.was_ours(read_place(sent_by)):
             service.dropped["foreign via"] += 1
             return None
         if next_start < 0:

@@ -42,6 +42,10 @@ def _via(sent_by: bytes) -> bytes:
     return b"Via: SIP/2.0/UDP " + sent_by + b";branch=z9hG4bK"
 
 
+_FORMER = 64
+"""Names kept after they left the file, for as long as we run: a call may ring, or its route set last, for hours."""
+
+
 def _claim(sources: dict[bytes, RealServer | None], address: bytes, server: RealServer) -> None:
     sources[address] = None if sources.get(address, server) is not server else server
 
@@ -245,6 +249,10 @@ class VirtualService:
         self.scheduling = SchedulerState()
         self.chosen = dict.fromkeys(CHOSEN_BY, 0)
         self.dropped: defaultdict[str, int] = defaultdict(int)
+        self.places: frozenset[tuple[bytes, int]] = frozenset()
+        """What it is called."""
+        self.former: tuple[tuple[bytes, int], ...] = ()
+        """What it was called before a reload, newest first: answers to what left under that name are still ours."""
         self.configure(config)
 
     def configure(self, config: VirtualServiceConfig) -> None:
@@ -270,6 +278,8 @@ class VirtualService:
             self.server_via = _via(sent_by)
             self.sent_bys = frozenset((self.sent_by, sent_by))
             places.update((host, port) for host in self.hosts for port in ports)
+        gone = dict.fromkeys((*sorted(self.places - places), *self.former))
+        self.former = tuple(place for place in gone if place not in places)[:_FORMER]
         self.places = frozenset(places)
 
     def publish(self, servers: tuple[RealServer, ...], fallback: RealServer | None) -> None:
@@ -336,6 +346,10 @@ class VirtualService:
     def source(self, packed: bytes) -> RealServer | None:
         """The server a datagram from this address comes from (design 4.3), None for a client."""
         return self.by_packed.get(packed) or self.by_address.get(packed[2:])
+
+    def was_ours(self, place: tuple[bytes, int]) -> bool:
+        """Whether a Via or Record-Route with that sent-by may be of our writing: its name now, or before a reload."""
+        return place in self.places or place in self.former
 
     def is_ours(self, place: tuple[bytes, int]) -> bool:
         """Whether host and port are the virtual address, its `advertise` or an `alias` (design 4.1)."""

@@ -100,7 +100,7 @@ def _outbound(service: VirtualService, outward: Outward) -> str:
 def response_steps(state: State, service: VirtualService, data: bytes, flow: Flow, now: float) -> tuple[Step, ...]:
     """What a response's way and its lessons depend on. MalformedMessage as the scan says it."""
     response = Response(*scan_response(data))
-    ours = response.sent_by == service.sent_by or read_place(response.sent_by) in service.places
+    ours = response.sent_by == service.sent_by or service.was_ours(read_place(response.sent_by))
     steps = [Step("our Via", ours, f"sent-by {text(response.sent_by)} is {'ours' if ours else 'not ours'}")]
     if ours and response.next_start >= 0:
         sender = service.source(flow[1])

@@ -48,9 +48,16 @@ def test_what_happens_between_two_letters_is_in_one() -> None:
     alerts.look([view(DOWN, UP)], RUNNING, 0.0)
     alerts.look([view(UP, DOWN)], RUNNING, 0.0)
     (letter,) = alerts.letters("me@x", RUNNING)
-    assert letter.subject == f"real servers down: s1, s2; up: s1 ({VIRTUAL})"
+    assert letter.subject == f"real servers up: s1; down: s2 ({VIRTUAL})", "what it came to, each server once"
+    lines = [line for line in letter.text.splitlines() if line.startswith("real server ")]
+    assert [line[:20] for line in lines] == ["real server down: s1", "real server up: s1 (", "real server down: s2"]
     assert letter.text.count("real server ") == 3 and "Daemon-Status: running\n" in letter.text
     assert (letter.to, letter.sender, letter.smtp) == ("a@x", "me@x", "mx")
+
+
+def test_a_server_that_fell_and_came_back_before_the_letter_is_back_in_its_subject() -> None:
+    alerts = started()
+    assert subjects(alerts, view(DOWN, UP), view(UP, UP)) == [f"real server up: s1 ({VIRTUAL}): why"]
 
 
 def test_a_crowd_is_counted_in_the_subject_and_named_in_the_text() -> None:

@@ -30,6 +30,39 @@ def test_a_via_of_another_spelling_is_read_too() -> None:
     assert stage.to(odd, server) == PHONE
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"advertise": "a.example"}, {"advertise": "b.example"}),
+        ({"advertise": "a.example"}, {}),
+        ({}, {"advertise": "b.example"}),
+        ({"advertise": "a.example:5080", "alias": ("c.example",)}, {"alias": ("d.example",)}),
+    ],
+)
+def test_what_left_under_a_former_name_is_answered_after_the_reload(
+    before: dict[str, object], after: dict[str, object]
+) -> None:
+    stage = Stage(service_of(**before))
+    out, server = stage.sent(request())
+    stage.apply(service_of(**after))
+    stage.now += 150
+    assert stage.to(answer(out, 180), server) == PHONE
+    stage.apply(service_of(**{**after, "alias": ("e.example",)}))
+    assert stage.to(answer(out, 200, f"Contact: <sip:{server}>"), server) == PHONE
+    assert stage.server(server).calls == 1
+    assert not stage.service.is_ours((b"a.example", 5060)) and not stage.service.is_ours((b"a.example", 5080))
+
+
+def test_former_names_are_bounded_and_a_name_that_is_back_is_not_former() -> None:
+    stage = Stage()
+    for number in range(100):
+        stage.apply(service_of(advertise=f"n{number}.example"))
+    assert len(stage.service.former) == 64
+    assert stage.service.was_ours((b"n98.example", 5060)) and not stage.service.was_ours((b"n3.example", 5060))
+    stage.apply(service_of(advertise="n98.example"))
+    assert (b"n98.example", 5060) not in stage.service.former
+
+
 def test_a_foreign_via_on_top_is_dropped() -> None:
     stage = Stage()
     out, server = stage.sent(request())
