@@ -97,7 +97,10 @@ def _token(asked: Asked) -> str:
         return "no Route"
     own = read_own_routes(asked.state, asked.service, asked.request.routes)
     if own.token is not None:
-        passed = "" if asked.decision.by in ("transaction", "token") else ", which takes nothing new outside a dialog"
+        passed = ""
+        if asked.decision.by not in ("transaction", "token"):
+            known = own.token.server in asked.service.by_packed
+            passed = ", which takes nothing new outside a dialog" if known else ", a server of another service of ours"
         return f"{token_text(own.token)}{passed}"
     if own.broken:
         return "a Route has the form of our token, but not under a key of ours"

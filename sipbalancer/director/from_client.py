@@ -73,9 +73,29 @@ def read_own_routes(state: State, service: VirtualService, routes: tuple[RouteEl
         opened = state.sealer.open(read.user) if read.user else None
         if opened is None and not service.is_ours(read.place):
             return OwnRoute(cut, token, broken, uri)
+        if token is not None and opened is not None and _of_another(state, service, opened, read.place):
+            return OwnRoute(cut, token, broken, b"")
         broken = broken or (opened is None and looks_like_token(read.user))
         token = token or opened
     return OwnRoute(len(routes), token, broken, b"")
+
+
+def _of_another(state: State, service: VirtualService, token: FlowToken, place: tuple[bytes, int]) -> bool:
+    """Whether it is the token of another service of ours, before or behind this one in a chain: it has this one for its
+    client or server, or its Route has the other's name."""
+    if service.virtual in (token.server, token.client):
+        return True
+    return not service.was_ours(place) and any(other.is_ours(place) for other in state.services.values())
+
+
+def _brings_nobody(
+    state: State, service: VirtualService, token: FlowToken, routes: tuple[RouteElement, ...], cut: int
+) -> bool:
+    """Whether a token that names no server of this service is another service's: its server is not adopted here."""
+    places = [
+        read.place for read in (read_uri(uri) for uri, _, _ in routes[:cut]) if state.sealer.open(read.user) == token
+    ]
+    return any(_of_another(state, service, token, place) for place in places)
 
 
 def transaction_key(state: State, facts: RequestFacts, flow: Flow) -> bytes:
@@ -101,13 +121,17 @@ def decide(state: State, service: VirtualService, facts: RequestFacts, flow: Flo
     if server is not None:
         return _decided(server, "transaction", key, cut, b"", 0, own.token if own else None)
     if own is not None:
-        if own.token is not None:
-            server = state.server_at(service, own.token.server)
+        token = own.token
+        if token is not None and token.server not in service.by_packed:
+            if _brings_nobody(state, service, token, routes, cut):
+                own, token = own._replace(broken=True), None
+        if token is not None:
+            server = state.server_at(service, token.server)
             if server is None:
                 return Decision(None, "none", key, cut, 481, "too many old servers")
             # Outside a dialog (a Route of a call that is over) it takes nothing new to a server that leaves.
             if tag(to_value) or _usable(service, server, method == b"REGISTER"):
-                return Decision(server, "token", key, cut, token=own.token)
+                return Decision(server, "token", key, cut, token=token)
     if method != b"REGISTER":
         in_dialog = bool(tag(to_value))
         server = _of_call(state, service, call_id, in_dialog, now)
