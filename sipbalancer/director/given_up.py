@@ -49,8 +49,8 @@ def clean_up(
 ) -> None:
     """Take an answer of a given-up try; `method` as the answer's CSeq says."""
     transaction.service.dropped["given-up try"] += 1
-    if method != b"INVITE":
-        return
+    if method != b"INVITE" or not transaction.data:
+        return  # `data` is b"" where it was too long to be kept: its server ends it by its own timers
     if status < 200:
         cancel(state, transaction, server, now)
     elif status >= 300:

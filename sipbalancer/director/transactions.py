@@ -15,8 +15,13 @@ from sipbalancer.sip.flow import Datagram, Flow
 
 TIMER_F = 32.0
 """64*T1: how long a non-INVITE transaction waits for its final, and an ended one is remembered."""
-AVERAGE = 1024
-"""Octets of a request, times the limit: what all of them may hold. A stranger may send 65,000 in each."""
+AVERAGE = 2048
+"""Octets of one record, times the limit: what all of them may hold. The bytes are kept as they came and as they left,
+so that is a request of 1,000. A stranger may send 65,000 in each."""
+LARGE = 8192
+"""Octets of a request that is not kept once half of all that is taken: it passes, and only its sender repeats it."""
+LONGEST_GIVEN_UP = 8192
+"""Octets of the headers that are kept to end a given-up INVITE (ACK, CANCEL): 2 x 4,096 of them at most."""
 SLACK = 1024
 TIMER_C = 200.0
 """More than three minutes (16.6 step 11)."""
@@ -110,18 +115,21 @@ class Transactions:
         self.refused = 0
         self._limit = limit
         self._held = 0
-        """Octets of the requests in `pending`."""
+        """Octets of the requests in `pending`, as they came and as they left."""
         self._due: deque[tuple[float, bytes]] = deque()
         self._due_invites: deque[tuple[float, bytes]] = deque()
 
     def begin(self, transaction: Transaction) -> None:
         """Keep a new record; without room only the choice is remembered."""
-        if len(self.pending) >= self._limit or self._held + len(transaction.data) > self._limit * AVERAGE:
+        octets = len(transaction.data)
+        held = self._held + 2 * octets
+        room = self._limit * AVERAGE
+        if len(self.pending) >= self._limit or held > room or (octets > LARGE and 2 * held > room):
             self.refused += 1
             self._remember(transaction, transaction.first)
             return
         self.pending[transaction.key] = transaction
-        self._held += len(transaction.data)
+        self._held = held
         transaction.server.transactions += 1
         queue = self._due_invites if transaction.method == b"INVITE" else self._due
         queue.append((transaction.deadline, transaction.key))
@@ -139,9 +147,9 @@ class Transactions:
         """Its final response passed, or its time is over: only the choice stays."""
         if self.pending.pop(transaction.key, None) is not None:
             transaction.server.transactions -= 1
-            self._held -= len(transaction.data)
+            self._held -= 2 * len(transaction.data)
             if transaction.tried:
-                self.given_up.put(transaction.key, transaction, now)
+                self._give_up(transaction, now)
         self._remember(transaction, now)
 
     def _remember(self, transaction: Transaction, now: float) -> None:
@@ -154,13 +162,20 @@ class Transactions:
         """Know nothing of it any more: the client's next copy is a first one."""
         if self.pending.pop(transaction.key, None) is not None:
             transaction.server.transactions -= 1
-            self._held -= len(transaction.data)
+            self._held -= 2 * len(transaction.data)
 
     def forget(self, transaction: Transaction, now: float) -> None:
         """We answered it ourselves: its repeats meet that answer, and what its tries still say is cleaned up."""
         transaction.by_us = True
         self.end(transaction, now)
         self.ended.drop(transaction.key)
+        self._give_up(transaction, now)
+
+    def _give_up(self, transaction: Transaction, now: float) -> None:
+        """Keep what its ACK or CANCEL is made of, and nothing else of its bytes."""
+        head = transaction.data.partition(b"\r\n\r\n")[0] if transaction.method == b"INVITE" else b""
+        transaction.data = head + b"\r\n\r\n" if 0 < len(head) <= LONGEST_GIVEN_UP else b""
+        transaction.sent = b""
         self.given_up.put(transaction.key, transaction, now)
 
     def expire(self, now: float, limit: int) -> list[Transaction]:

@@ -76,12 +76,46 @@ def test_large_requests_fill_the_memory_no_further_than_many_small_ones() -> Non
     large = [transaction(f"{number}", data=b"x" * 60000) for number in range(100)]
     for one in large:
         held.begin(one)
-    assert sum(len(one.data) for one in held.pending.values()) <= 100 * 1024
+    assert sum(2 * len(one.data) for one in held.pending.values()) <= 100 * 2048
     assert held.refused == 100 - len(held.pending) > 90
     for one in large:
         held.end(one, START)
-    held.begin(transaction("after", data=b"x" * 60000))
+    held.begin(transaction("after", data=b"x" * 40000))
     assert len(held.pending) == 1
+
+
+def test_what_left_counts_beside_what_came() -> None:
+    held = Transactions(limit=100)
+    for number in range(100):
+        held.begin(transaction(f"{number}", data=b"x" * 2000))
+    assert len(held.pending) * 4000 <= 100 * 2048
+
+
+def test_large_requests_leave_half_of_the_memory_to_small_ones() -> None:
+    held = Transactions(limit=100)
+    for number in range(100):
+        held.begin(transaction(f"large {number}", data=b"x" * 9000))
+    assert len(held.pending) == 5, "2 x 9,000 octets each, half of 204,800"
+    small = [transaction(f"small {number}", data=b"x" * 1000) for number in range(50)]
+    for one in small:
+        held.begin(one)
+    assert all(one.key in held.pending for one in small)
+    for one in list(held.pending.values()):
+        held.end(one, START)
+    assert held._held == 0
+
+
+@pytest.mark.parametrize("method", [b"REGISTER", b"INVITE"])
+def test_what_was_given_up_keeps_no_more_than_its_end_needs(method: bytes) -> None:
+    held = Transactions()
+    for name, more, kept in (("body", b"\r\n" + b"b" * 50000, 30), ("head", b"h" * 50000 + b"\r\n", 0)):
+        one = transaction(name, method, data=b"INVITE sip:x SIP/2.0\r\nA: b\r\n" + more)
+        one.sent = one.data
+        held.begin(one)
+        held.forget(one, START)
+        assert held.given_up.get(name.encode(), START) is one
+        assert len(one.data) == (kept if method == b"INVITE" else 0) and one.sent == b""
+    assert held._held == 0
 
 
 @pytest.mark.parametrize("method", [b"MESSAGE", b"INVITE"])
