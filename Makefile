@@ -41,6 +41,9 @@ lint: dev
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy $(CODE)
 
+bench-faults: dev programs
+	@$(BIN)/python -m bench.faults.run $(ARGS)
+
 bench: dev programs
 	@$(BIN)/python -m bench.run $(ARGS)
 

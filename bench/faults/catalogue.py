@@ -8,14 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import uniform
 from typing import Protocol
 
 from bench.faults.net import PHONES, SERVER_ADDRESSES, SERVERS, VIRTUAL, Net
-from bench.faults.servers import FULL, Trio
+from bench.faults.servers import ECHO, FULL, JOIN, Trio
 
 DEAD = frozenset({"down"})
 SLOW = 0.8
 FLAP = 3.0
+INTERVAL = 10.0
+"""ldirectord's default `checkinterval`: an idle server's death is looked for so often."""
+STRIKE = 24.0
+"""Seconds each server gets where one after the other is struck: up to `INTERVAL` of waiting, the blow, the repair."""
 
 
 class Scene(Protocol):
@@ -23,6 +28,8 @@ class Scene(Protocol):
     servers: Trio
 
     def tell_phones(self, words: str) -> None: ...
+    def strike(self, index: int) -> None:
+        """Stamp the blow that server gets now; without any, the fault's begin is the one blow."""
 
 
 Act = Callable[[Scene, float], None]
@@ -51,11 +58,32 @@ class Fault:
 
     talk: float = 0.0
     """Seconds a call lasts at least; for faults that only running dialogs tell from death."""
+    idle: bool = False
+    """The phones register once and then keep still."""
+    shares: bool = False
+    """How it does against `direct` is what is asked."""
 
     @property
     def judged(self) -> frozenset[str]:
         """Addresses of the servers that may be believed to be `true`."""
         return frozenset(SERVER_ADDRESSES[index] for index in (*self.hit, *self.spared))
+
+
+Mend = Callable[[Scene, int], None]
+
+
+def _one_by_one(blow: Mend, mend: Mend) -> Act:
+    """Each server once, at a random moment of the probes' interval; as many as there is time for."""
+
+    def act(scene: Scene, seconds: float) -> None:
+        for index in range(min(len(scene.servers.instances), int(seconds // STRIKE))):
+            time.sleep(uniform(0.0, INTERVAL))
+            scene.strike(index)
+            blow(scene, index)
+            time.sleep(INTERVAL + 3.0)
+            mend(scene, index)
+
+    return act
 
 
 def _heal(scene: Scene) -> None:
@@ -86,9 +114,42 @@ def _go_on(scene: Scene) -> None:
 
 
 def _refuse(scene: Scene, seconds: float) -> None:
-    address = SERVER_ADDRESSES[0]
-    scene.net.rule(SERVERS, "local", f"ip daddr {address} udp dport 5060 reject with icmp type port-unreachable")
+    _close_port(scene, 0)
     time.sleep(seconds)
+
+
+def _close_port(scene: Scene, index: int) -> None:
+    at = f"ip daddr {SERVER_ADDRESSES[index]} udp dport 5060"
+    scene.net.rule(SERVERS, "local", f"{at} reject with icmp type port-unreachable")
+
+
+def _idle_faults() -> list[Fault]:
+    """Without load nothing but the probes can notice."""
+    every, whole = (0, 1, 2), 3 * STRIKE
+    blows: list[tuple[str, Mend, Mend]] = [
+        ("kill", lambda scene, index: scene.servers.kill(index), lambda scene, index: scene.servers.restart(index)),
+        ("hang", lambda scene, index: scene.servers.stop(index), lambda scene, index: scene.servers.go_on(index)),
+        ("refuse", _close_port, lambda scene, index: scene.net.heal()),
+    ]
+    titles = {"kill": "kill -9", "hang": "SIGSTOP", "refuse": "port unreachable"}
+    return [
+        Fault(
+            f"idle-{name}",
+            f"{titles[name]}, no load",
+            _one_by_one(blow, mend),
+            _nothing_left,
+            every,
+            DEAD,
+            quick=STRIKE,
+            full=whole,
+            idle=True,
+        )
+        for name, blow, mend in blows
+    ]
+
+
+def _nothing_left(scene: Scene) -> None:
+    """`_one_by_one` has mended all."""
 
 
 def _lossy(leg: str, percent: int, server: str = "") -> Act:
@@ -109,8 +170,9 @@ def _overload(scene: Scene, seconds: float) -> None:
     at = f"ip saddr {VIRTUAL} ip daddr {SERVER_ADDRESSES[0]} udp dport 5060"
     for word in (b"OPTI", b"REGI"):
         scene.net.rule(SERVERS, "arriving", f"{at} @th,64,32 0x{word.hex()} drop")
-    new_call = f"@th,64,32 0x{b'INVI'.hex()} @th,152,32 0x{b'600@'.hex()}"
-    scene.net.rule(SERVERS, "arriving", f"{at} {new_call} drop")
+    for number in (f"{ECHO}@", f"{JOIN}1"):
+        called = f"@th,152,{8 * len(number)} 0x{number.encode().hex()}"
+        scene.net.rule(SERVERS, "arriving", f"{at} @th,64,32 0x{b'INVI'.hex()} {called} drop")
     time.sleep(seconds)
 
 
@@ -155,24 +217,36 @@ def _faults() -> list[Fault]:
     a1, every = (0,), (0, 1, 2)
     faults = [
         Fault("none", "nothing at all", _nothing, _heal, direct=True),
-        Fault("kill", "kill -9", _kill, _restart, a1, DEAD),
-        Fault("hang", "SIGSTOP", _hang, _go_on, a1, DEAD),
-        Fault("refuse", "port unreachable", _refuse, _heal, a1, DEAD),
+        Fault("kill", "kill -9", _kill, _restart, a1, DEAD, full=90),
+        Fault("hang", "SIGSTOP", _hang, _go_on, a1, DEAD, full=90),
+        Fault("refuse", "port unreachable", _refuse, _heal, a1, DEAD, full=90),
+        *_idle_faults(),
     ]
     for percent in (10, 30):
         lost = f"{percent} % lost each way"
         one, two = _lossy(SERVERS, percent, SERVER_ADDRESSES[0]), _lossy(SERVERS, percent)
         three = _lossy(PHONES, percent)
         faults += [
-            Fault(f"one-{percent}", f"{lost} to one server", one, _heal, full=180),
-            Fault(f"all-{percent}", f"{lost} to all servers", two, _heal, quick=30, full=600),
-            Fault(f"phones-{percent}", f"{lost} on the phones' side", three, _heal, quick=30, full=180, direct=True),
+            Fault(f"one-{percent}", f"{lost} to one server", one, _heal, full=90),
+            Fault(f"all-{percent}", f"{lost} to all servers", two, _heal, quick=30, full=90 if percent < 30 else 600),
+            Fault(
+                f"phones-{percent}",
+                f"{lost} on the phones' side",
+                three,
+                _heal,
+                quick=30,
+                full=120,
+                direct=True,
+                shares=True,
+            ),
         ]
     return [
         *faults,
         Fault("one-100", "all lost to one server", _lossy(SERVERS, 100, SERVER_ADDRESSES[0]), _heal, a1, DEAD),
         Fault("all-100", "all lost to all servers", _lossy(SERVERS, 100), _heal, every, DEAD, full=20),
-        Fault("phones-100", "all lost on the phones' side", _lossy(PHONES, 100), _heal, full=20, direct=True),
+        Fault(
+            "phones-100", "all lost on the phones' side", _lossy(PHONES, 100), _heal, full=20, direct=True, shares=True
+        ),
         Fault("graceful", "core stop gracefully", _graceful, _restart, a1, DEAD | {"draining"}),
         Fault(
             "overload",

@@ -72,6 +72,8 @@ class Crowd:
         self.proxy, self.expires = proxy, expires
         self.loop = asyncio.get_running_loop()
         self.done: list[Done] = []
+        self.late = 0.0
+        """Seconds this process did not look at the clock, at worst."""
         self._transports: list[asyncio.DatagramTransport] = []
         self._heap: list[tuple[float, int, Callable[[float], None]]] = []
         self._number = 0
@@ -99,9 +101,10 @@ class Crowd:
 
     async def run(self, until: Callable[[], bool]) -> None:
         """Until that is true; it is asked ten times a second."""
-        asked = 0.0
+        asked, last = 0.0, self.loop.time()
         while True:
             now = self.loop.time()
+            self.late, last = max(self.late, now - last), now
             if now >= asked + 0.1:
                 if until():
                     return

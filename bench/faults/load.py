@@ -4,6 +4,7 @@
 
 `call NUMBER PART` sends that part of the calls to another number; `stop` ends: no new calls, wait for what is
 unanswered (at most 33 s), write the book (JSON) and go. Times in it are CLOCK_MONOTONIC, as in the orchestrator.
+Of the other calls a part goes from phone to phone, of those that registered at the same server: that one knows both.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ from typing import Any
 import uvloop
 
 from bench.faults.phones import Book, BookedPhone, BookedStation, CallRecord, Op, plain
+from bench.faults.servers import ECHO, JOIN
 from sipbalancer.demo.station import bound_socket
 
 LIMIT = 33.0
 """Seconds after which a transaction without a final is lost (RFC 3261 timer F, and a bit)."""
 TRACED = 12
 """Traces written, of the worst ops."""
+TICK = 0.01
+"""Seconds between two looks at the clock: what is missing there was missing to the phones too."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the orchestrator asks for; seconds, and phones or calls per second."""
+    """What the orchestrator asks for; seconds, and phones or calls per second (0: none; registers 0: once)."""
 
     proxy: tuple[str, int]
     bind: str
@@ -40,6 +44,8 @@ class Plan:
     first: int = 1001
     registers: float = 100.0
     calls: float = 10.0
+    between: float = 0.3
+    """Part of the calls that go from phone to phone."""
     talk: float = 8.0
     expires: int = 60
     seed: int = 1
@@ -64,15 +70,18 @@ class Load:
         self.random = Random(self.plan.seed)
         self.loop = asyncio.get_running_loop()
         self.stopping = asyncio.Event()
+        self.late = 0.0
+        """Seconds the loop was behind at worst, since the phones were registered."""
 
     async def run(self) -> None:
         await self._open()
         listening = asyncio.create_task(self._listen())
-        calling = asyncio.create_task(self._call())
         await self._all_registered()
+        busy = [asyncio.create_task(self._watch()), asyncio.create_task(self._call())]
         await self.stopping.wait()
         stopped = self.loop.time()
-        calling.cancel()
+        for task in busy:
+            task.cancel()
         await self._settle(stopped)
         listening.cancel()
         self.write(stopped)
@@ -82,7 +91,7 @@ class Load:
 
     async def _open(self) -> None:
         plan = self.plan
-        every = plan.phones / plan.registers
+        every = plan.phones / plan.registers if plan.registers else None
         for index in range(plan.phones):
             sock = bound_socket((plan.bind, 20000 + index))
             phone = BookedPhone(
@@ -92,7 +101,7 @@ class Load:
             _, station = await self.loop.create_datagram_endpoint(_station(phone), sock=sock)
             self.phones.append(phone)
             self.stations[phone.user] = station
-            self.loop.call_later(every * index / plan.phones, self._register, phone)
+            self.loop.call_later((every or 1.0) * index / plan.phones, self._register, phone)
 
     def _register(self, phone: BookedPhone) -> None:
         self.stations[phone.user].send(phone.register(self.loop.time()))
@@ -105,16 +114,29 @@ class Load:
 
     async def _call(self) -> None:
         """An open loop: so many calls a second, however long the last ones take."""
-        await asyncio.sleep(1.0)
         began, placed = self.loop.time(), 0
-        while True:
+        while self.plan.calls:
             placed += 1
             await asyncio.sleep(max(0.0, began + placed / self.plan.calls - self.loop.time()))
-            idle = [phone for phone in self.phones if phone.idle and phone.registered]
-            if idle:
-                phone = self.random.choice(idle)
-                target = self.other if self.random.random() < self.part else "600"
-                self.stations[phone.user].send(phone.call(target, self.loop.time()))
+            registered = [phone for phone in self.phones if phone.registered] or self.phones
+            idle = [phone for phone in registered if phone.idle] or registered
+            phone = self.random.choice(idle)
+            self.stations[phone.user].send(phone.call(self._target(phone, idle), self.loop.time()))
+
+    def _target(self, phone: BookedPhone, idle: list[BookedPhone]) -> str:
+        if self.random.random() < self.part:
+            return self.other
+        if self.random.random() >= self.plan.between:
+            return ECHO
+        server = phone.registration.server
+        near = [other for other in idle if other is not phone and other.registration.server == server]
+        return JOIN + self.random.choice(near).user if near else ECHO
+
+    async def _watch(self) -> None:
+        while True:
+            due = self.loop.time() + TICK
+            await asyncio.sleep(TICK)
+            self.late = max(self.late, self.loop.time() - due)
 
     async def _listen(self) -> None:
         reader = asyncio.StreamReader()
@@ -138,13 +160,14 @@ class Load:
 
     def _document(self, stopped: float) -> dict[str, Any]:
         used = resource.getrusage(resource.RUSAGE_SELF)
-        calls = [CallRecord.of(phone.user, call) for phone in self.phones for call in phone.history if call.outgoing]
+        calls = [CallRecord.of(phone.user, call) for phone in self.phones for call in phone.history]
         return {
             "stopped": stopped,
             "ops": [plain(op) for op in self.book.ops if op.began <= stopped],
             "calls": [plain(call) for call in calls],
             "doubles": sum(phone.doubles for phone in self.phones),
             "retransmissions": sum(phone.retransmissions for phone in self.phones),
+            "late": self.late,
             "kernel_drops": sum(_drops(self.stations[phone.user]) for phone in self.phones),
             "cpu": used.ru_utime + used.ru_stime,
             "traces": self._traces(stopped),

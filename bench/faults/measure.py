@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.faults.balancers import Belief
+from bench.faults.calls import Cuts, Legs
 from bench.faults.catalogue import Fault
-from bench.faults.phones import CallRecord, Op
+from bench.faults.phones import RINGING, CallRecord, Op
 
 LOST_AFTER = 32.0
 SOON, LATE = 0.5, 2.0
+NEXT = 15.0
+"""Seconds after the fault's begin in which a failover hurts if it hurts: an average over minutes would hide it."""
 UNHURT = frozenset({"up", "starting"})
 
 
@@ -27,11 +30,11 @@ class Waits:
     over_half: int
     over_two: int
     worst: float
-    """Seconds."""
+    """Seconds. What a called phone rings before it answers is no wait."""
 
     @classmethod
     def of(cls, ops: Sequence[Op], names: frozenset[str], stopped: float) -> Waits:
-        waits = [(op.ended or stopped + LOST_AFTER) - op.began for op in ops]
+        waits = [waited(op, stopped) for op in ops]
         return cls(
             len(ops),
             sum(is_lost(op, names) for op in ops),
@@ -40,6 +43,11 @@ class Waits:
             sum(wait > LATE for wait in waits),
             round(max(waits, default=0.0), 3),
         )
+
+
+def waited(op: Op, stopped: float) -> float:
+    rang = RINGING if op.rang and op.status == 200 else 0.0
+    return (op.ended or stopped + LOST_AFTER) - op.began - rang
 
 
 def is_lost(op: Op, names: frozenset[str]) -> bool:
@@ -52,22 +60,12 @@ def is_refused(op: Op, names: frozenset[str]) -> bool:
     return op.status >= 300 and not is_lost(op, names)
 
 
-def is_cut(call: CallRecord, ops: Iterable[Op]) -> bool:
-    """An answered call that ended otherwise than its caller wished, or was told it does not exist (12.2.1.2).
-
-    What it is told after its own BYE cuts nothing: that call was over.
-    """
-    if not call.answered:
-        return False
-    told = any(op.in_dialog and op.ended and op.ended <= call.ended and op.status in (0, 408, 481) for op in ops)
-    return told or call.ending == "peer hung up"
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One run. Times in seconds; None: never."""
 
     notice: float | None
+    """The longest, where several servers were struck."""
     recover: float | None
     """From the repair to the last server believed up."""
     verdicts: str
@@ -76,11 +74,27 @@ class Outcome:
     register: Waits
     invite: Waits
     dialog: Waits
+    next_register: Waits
+    """Those begun up to `NEXT` seconds after the fault."""
+    next_invite: Waits
+    rung_lost: int
+    """Calls, not in `invite`, that rang by a server when it was struck: nobody else can go on with them."""
     cut_healthy: int
     cut_hit: int
-    doubles: int
+    joined: int
+    """Dialogs in which a phone was called by a phone, answered."""
+    twice: int
+    """Calls answered twice."""
+    twice_left: int
+    """And left so."""
     left_up: int
-    """Channels that live on when every phone has hung up, on servers that were not hit."""
+    """What lives on when every phone has hung up, on servers that were not hit: channels, and phones nobody told."""
+    full_calls: int
+    """Calls to the extension that answers 503."""
+    full_tries: int
+    """How often a server's dialplan saw one."""
+    full_otherwise: int
+    """Of those calls, how many ended otherwise than with the server's 503."""
 
     def flat(self) -> dict[str, Any]:
         """One level of names, for a row."""
@@ -95,45 +109,67 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """When the fault began, when repair was begun and done."""
+    """When the fault began, when repair was begun and done; which server (address) was struck when."""
 
     fault: float
     repair: float
     repaired: float
+    strikes: tuple[tuple[float, str], ...] = ()
 
 
-def outcome(
-    fault: Fault,
-    moments: Moments,
-    book: dict[str, Any],
-    beliefs: Sequence[Belief],
-    names: dict[str, str],
-    channels: dict[str, int],
-    *,
-    only_down: bool,
-) -> Outcome:
-    """`names`: of servers by address. `only_down`: this balancer knows no other verdict than up and down."""
-    ops = [Op(**op) for op in book["ops"]]
-    known = frozenset(names.values())
-    hit = {names.get(address, "") for address in _addresses(fault.hit, names)}
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the run left: the phones' book, the balancer's beliefs, the servers' names by address, channels by name."""
+
+    book: dict[str, Any]
+    beliefs: Sequence[Belief]
+    names: dict[str, str]
+    channels: dict[str, int]
+    full_tries: int = 0
+    only_down: bool = False
+    """This balancer knows no other verdict than up and down."""
+
+
+def outcome(fault: Fault, moments: Moments, found: Found) -> Outcome:
+    ops = [Op(**op) for op in found.book["ops"]]
+    known, stopped = frozenset(found.names.values()), found.book["stopped"]
+    hit = frozenset(found.names.get(address, "") for address in _addresses(fault.hit, found.names))
     window = [op for op in ops if op.began <= moments.repaired and (not op.ended or op.ended >= moments.fault)]
-    fair = [op for op in window if not (fault.target and f":{fault.target}@" in op.target)]
-    cut = _cut(book, ops)
-    true = fault.true | ({"down"} if only_down and fault.true else set())
-    since = [belief for belief in beliefs if belief.at >= moments.fault]
+    full = [op for op in ops if fault.target and f":{fault.target}@" in op.target]
+    fair = [op for op in window if op not in full]
+    rung = [op for op in fair if hit and op.rang and op.method == "INVITE" and is_lost(op, known)]
+    registers = [op for op in fair if op.method == "REGISTER"]
+    invites = [op for op in fair if op.method == "INVITE" and not op.in_dialog and op not in rung]
+    calls = [CallRecord(**call) for call in found.book["calls"]]
+    cuts, legs = Cuts.of(calls, ops, hit), Legs.of(calls, hit)
+    true = fault.true | ({"down"} if found.only_down and fault.true else set())
+    since = [belief for belief in found.beliefs if belief.at >= moments.fault]
+    left = sum(count for name, count in found.channels.items() if name not in hit)
     return Outcome(
         _notice(since, fault, true, moments),
         _recovered(since, moments),
-        " ".join(f"{names.get(b.server, b.server)}:{b.verdict}@{b.at - moments.fault:.2f}" for b in since),
+        " ".join(f"{found.names.get(b.server, b.server)}:{b.verdict}@{b.at - moments.fault:.2f}" for b in since),
         sum(_is_false(belief, fault, true) for belief in since),
-        Waits.of([op for op in fair if op.method == "REGISTER"], known, book["stopped"]),
-        Waits.of([op for op in fair if op.method == "INVITE" and not op.in_dialog], known, book["stopped"]),
-        Waits.of([op for op in window if op.in_dialog], known, book["stopped"]),
-        sum(call.server not in hit for call in cut),
-        sum(call.server in hit for call in cut),
-        book["doubles"],
-        sum(count for name, count in channels.items() if name not in hit),
+        Waits.of(registers, known, stopped),
+        Waits.of(invites, known, stopped),
+        Waits.of([op for op in window if op.in_dialog], known, stopped),
+        Waits.of(_soon(registers, moments), known, stopped),
+        Waits.of(_soon(invites, moments), known, stopped),
+        len(rung),
+        cuts.healthy,
+        cuts.hit,
+        legs.answered,
+        legs.twice + found.book["doubles"],
+        legs.twice_left,
+        left + legs.forsaken,
+        len(full),
+        found.full_tries,
+        sum(op.status != 503 or op.by not in known for op in full),
     )
+
+
+def _soon(ops: Sequence[Op], moments: Moments) -> list[Op]:
+    return [op for op in ops if op.began <= moments.fault + NEXT]
 
 
 def _addresses(indexes: Iterable[int], names: dict[str, str]) -> list[str]:
@@ -141,17 +177,16 @@ def _addresses(indexes: Iterable[int], names: dict[str, str]) -> list[str]:
     return [addresses[index] for index in indexes if index < len(addresses)]
 
 
-def _cut(book: dict[str, Any], ops: Sequence[Op]) -> list[CallRecord]:
-    by_call: dict[str, list[Op]] = {}
-    for op in ops:
-        by_call.setdefault(op.call_id, []).append(op)
-    calls = [CallRecord(**call) for call in book["calls"]]
-    return [call for call in calls if is_cut(call, by_call.get(call.call_id, ()))]
-
-
 def _notice(since: Sequence[Belief], fault: Fault, true: frozenset[str], moments: Moments) -> float | None:
-    found = (b.at - moments.fault for b in since if b.server in fault.judged and b.verdict in true)
-    return next(found, None)
+    true_beliefs = [b for b in since if b.server in fault.judged and b.verdict in true]
+    if not moments.strikes:
+        return next((b.at - moments.fault for b in true_beliefs), None)
+    noticed = [
+        next((b.at - struck for b in true_beliefs if b.server == server and b.at >= struck), None)
+        for struck, server in moments.strikes
+    ]
+    times = [one for one in noticed if one is not None]
+    return max(times) if len(times) == len(noticed) else None
 
 
 def _recovered(since: Sequence[Belief], moments: Moments) -> float | None:

@@ -1,5 +1,9 @@
 """A phone that keeps a book: each thing it asked, when, what came back, and from whom. RFC 3261's timers are the
-demo phone's. Never here: how many there are and what they do when (load.py)."""
+demo phone's. Never here: how many there are and what they do when (load.py).
+
+A call between two phones is two dialogs that Asterisk joins. The dialplan shows the callee the Call-ID of the caller's
+dialog as the caller's name (servers.py), so that the legs of one call are found again.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,12 @@ from sipbalancer.demo.transaction import Answered
 
 KEPT = 300
 """Datagrams each phone remembers, for the trace of what was lost."""
+RINGING = 0.2
+"""Seconds a phone rings before it answers."""
+FORSAKEN = 34.0
+"""Seconds after which who is called hangs up a call that its caller ended long ago, and nobody told (64 * T1 and 2)."""
+CALLEE_ENDS = 0.5
+"""Part of the calls that who was called hangs up."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +45,8 @@ class Op:
     """When the last of its transactions began: 32 s run from here."""
     by: str = ""
     """Its Server header: the Asterisk's name, empty or another for what a balancer said itself."""
+    rang: float = 0.0
+    """When the first provisional above 100 came; 0.0 = none."""
 
 
 @dataclass(slots=True)
@@ -50,9 +62,12 @@ class Book:
 
 @dataclass(slots=True)
 class CallRecord:
-    """One outgoing call at its end."""
+    """One dialog of a call at its end (`ended` 0.0: it never did), as one phone saw it."""
 
+    outgoing: bool
     call_id: str
+    origin: str
+    """Call-ID of the caller's dialog: for who was called, another one."""
     user: str
     peer: str
     server: str
@@ -65,21 +80,39 @@ class CallRecord:
 
     @classmethod
     def of(cls, user: str, call: Call) -> CallRecord:
+        origin = call.call_id if call.outgoing or call.dialog is None else shown_name(call.dialog.remote)
         return cls(
-            call.call_id, user, call.peer, call.server, call.placed, call.answered, call.ended, call.ending.value,
-            call.status, call.bye,
+            call.outgoing, call.call_id, origin, user, call.peer, call.server, call.placed, call.answered, call.ended,
+            call.ending.value, call.status, call.bye,
         )  # fmt: skip
 
 
+def shown_name(address: str) -> str:
+    """Of `"name" <sip:...>`."""
+    return address.partition("<")[0].strip().strip('"')
+
+
 class BookedPhone(Phone):
-    """Talks `talk` seconds: puts the call on hold halfway, then hangs up."""
+    """Talks `talk` seconds: puts the call on hold halfway, then hangs up.
+
+    Called, it answers after `RINGING`, renews the session after three quarters, and hangs up half of the calls a little
+    before the caller would. A call that is said not to exist any more is over (12.2.1.2).
+    """
 
     def __init__(
         self, user: str, address: Address, proxy: Address, domain: str, random: Random, book: Book,
-        *, refresh: float, expires: int, talk: float,
+        *, refresh: float | None, expires: int, talk: float,
     ) -> None:  # fmt: skip
         super().__init__(
-            user, f"secret{user}", address, proxy, domain, random, expires=expires, refresh=refresh, answer_after=0.2
+            user,
+            f"secret{user}",
+            address,
+            proxy,
+            domain,
+            random,
+            expires=expires,
+            refresh=refresh,
+            answer_after=RINGING,
         )
         self.book, self.talk = book, talk
         self.trace: deque[tuple[float, str, bytes]] = deque(maxlen=KEPT)
@@ -98,7 +131,11 @@ class BookedPhone(Phone):
                 op.ended, op.sent = at, asking.transaction.started
                 if response is not None:
                     op.status, op.by = response.status, response.get("Server")
+            elif not op.ended and not op.rang and response is not None and response.status > 100:
+                op.rang = at
             answered(response, at)
+            if dialog is not None and op.method == "INVITE" and op.status in (408, 481):
+                self._gone(dialog, at)
 
         asking = super().ask(request, now, noted, dialog)
         return asking
@@ -107,6 +144,19 @@ class BookedPhone(Phone):
         if call.outgoing:
             self.agenda.at(now + self.talk / 2, lambda at: self._hold(call, at))
             self.agenda.at(now + self.talk, lambda at: self.end_call(call, at))
+            return
+        mine = self.random.random() < CALLEE_ENDS
+        self.agenda.at(now + 0.75 * self.talk, lambda at: self._renew(call, at))
+        self.agenda.at(now + (0.9 * self.talk if mine else self.talk + FORSAKEN), lambda at: self.end_call(call, at))
+
+    def _renew(self, call: Call, now: float) -> None:
+        if call.live:
+            self.in_dialog(call, "INVITE", now)
+
+    def _gone(self, dialog: Dialog, now: float) -> None:
+        for call in self.live_calls:
+            if call.dialog is dialog:
+                self.end_call(call, now)
 
     def _hold(self, call: Call, now: float) -> None:
         if call.live:

@@ -10,12 +10,22 @@ import sys
 from pathlib import Path
 
 from bench.faults.net import SERVER_ADDRESSES, SERVERS, VIRTUAL, Net
+from bench.faults.work import come_first
 from sipbalancer.demo.asterisk import Instance, Tree, User
 
 FIRST_NUMBER = 1001
+ECHO = "600"
 FULL = "634"
 """Answers 503 to each call, as a server whose trunks are full."""
-EXTENSIONS = f"\n[phones](+)\nexten => {FULL},1,Hangup(34)\n"
+JOIN = "5"
+"""Before a phone's number: calls that phone, and shows it the Call-ID of the caller's dialog as the caller's name."""
+EXTENSIONS = f"""
+[phones](+)
+exten => {FULL},1,Hangup(34)
+exten => _{JOIN}1XXX,1,Set(CALLERID(name)=${{CHANNEL(pjsip,call-id)}})
+ same => n,Dial(PJSIP/${{EXTEN:1}},60)
+ same => n,Hangup(19)
+"""
 CHECKOUT = Path(__file__).parent.parent.parent
 
 
@@ -48,6 +58,7 @@ class Trio:
     def _start(self, instance: Instance) -> None:
         with self._net.inside(SERVERS):
             instance.start()
+        come_first(instance.pid)
 
     def restart(self, index: int) -> None:
         """Again, when it is dead; waits until it is fully booted."""
