@@ -113,7 +113,7 @@ class Health:
         self.check = check
         self.evidence = Evidence()
         self.refused = False
-        """Down because the port refuses: nobody can be there."""
+        """Down because the port refused, and no answer since: nobody can be there. Silence takes none of that back."""
         self.undecided = False
         """The last burst was silent and yet something was heard: ask again at once."""
         self.verdict = Verdict.STARTING
@@ -232,7 +232,8 @@ class Health:
                 self.reason = why
             return None
         self._fell(now)
-        self.refused = outcome.result is ProbeResult.REFUSED and not alive
+        still = self.refused and self.verdict is Verdict.DOWN and outcome.result is ProbeResult.TIMEOUT
+        self.refused = (outcome.result is ProbeResult.REFUSED or still) and not alive
         return self._become(Verdict.DOWN, why, now)
 
     def _fell(self, now: float) -> None:

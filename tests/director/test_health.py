@@ -294,6 +294,22 @@ def test_a_refusal_is_believed_whatever_traffic_said() -> None:
     assert (subject.verdict, subject.refused) == (Verdict.DOWN, True)
 
 
+def test_a_port_that_refused_has_done_so_though_later_probes_are_only_silent() -> None:
+    """Linux sends one port unreachable a second to one host, and requests want theirs too."""
+    subject = burst("", outcome=REFUSAL)
+    subject.probe_result(SILENT, ENDED + 2)
+    assert (subject.verdict, subject.refused) == (Verdict.DOWN, True)
+
+
+@pytest.mark.parametrize("between", ["o", "b", "u"])
+def test_an_answer_ends_what_the_refusal_proved(between: str) -> None:
+    subject = burst("", outcome=REFUSAL)
+    subject.probe_result(LETTERS[between], ENDED + 2)
+    subject.evidence.probe_silent(ENDED + 20)
+    subject.probe_result(SILENT, ENDED + 22)
+    assert (subject.verdict, subject.refused) == (Verdict.DOWN, False)
+
+
 def test_a_late_answer_is_life() -> None:
     """A burst ended silent; three seconds later an answer comes."""
     subject = burst("")
