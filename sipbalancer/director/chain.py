@@ -150,6 +150,9 @@ def _binding(asked: Asked) -> str:
     if number is not None and state.servers[number] is chosen:
         return f"a REGISTER of {name} from this address went to {server_text(chosen)} a moment ago"
     pinned = asked.pinned(decision.pin)
+    number = state.unproved.get(decision.pin, asked.now)
+    if pinned is None and number is not None and state.servers[number] is chosen:
+        return f"a request of {name} went to {server_text(chosen)} a moment ago"
     if pinned is None:
         return _other_names(asked, f"no pin for {name}")
     life = _span(state.pins.life(decision.pin, asked.now))

@@ -295,7 +295,12 @@ def _of_binding(
         server = state.server_of_pin(service, state.pins.get(pin, now))
         if server is not None:
             return server if _usable(service, server, register) else None
-    if register or service.config.persistencekey is not PersistenceKey.AOR:
+    if service.config.persistencekey is not PersistenceKey.AOR:
+        number = state.unproved.get(pin, now)
+        if number is None or not _usable(service, state.servers[number], register):
+            return None
+        return state.servers[number]
+    if register:
         return None
     server = _of_other_names(state, service, facts, flow, now)
     return server if server is not None and _usable(service, server, False) else None

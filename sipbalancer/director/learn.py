@@ -24,6 +24,9 @@ from sipbalancer.sip.contacts import (
 from sipbalancer.sip.flow import Flow
 from sipbalancer.sip.headers import read_message
 
+PERSISTENT_SHARE = 0.4
+"""Of the pins the table promises room for: the table refuses nothing before its fill is 1.4 times that."""
+
 
 def provisional(state: State, transaction: Transaction, status: int, now: float) -> None:
     """A 1xx: Timer C starts anew (16.8), and the call's unconfirmed pin lives on while it rings."""
@@ -32,6 +35,8 @@ def provisional(state: State, transaction: Transaction, status: int, now: float)
         transaction.deadline = now + TIMER_C
         key = state.call_key(transaction.service, transaction.call_id)
         state.recent_calls.put(key, transaction.server.number, now)
+        if transaction.persistence:
+            state.unproved.put(transaction.persistence, transaction.server.number, now)
 
 
 def final(
@@ -57,6 +62,8 @@ def final(
     elif method == b"BYE" and (status < 300 or status in (408, 481)):
         call_ends(state, service, server, data, transaction, now)
     if transaction is not None:
+        if transaction.persistence and status < 300:
+            _persists(state, service, transaction, now)
         if transaction.token is not None and status < 300:
             moved = state.moved_key(transaction.call_id, transaction.token[1])
             state.moved.put(moved, transaction.client[1], now)
@@ -235,13 +242,38 @@ def _names_us(service: VirtualService, contact: Contact) -> bool:
     return read is not None and service.is_ours(read.place)
 
 
-def persist(state: State, service: VirtualService, server: RealServer, pin: int, by: str, now: float) -> None:
+def persist(
+    state: State,
+    service: VirtualService,
+    server: RealServer,
+    transaction: Transaction,
+    pin: int,
+    by: str,
+    now: float,
+) -> None:
     """`persistencekey` other than aor: any request keeps the choice, `persistent` seconds from the last one.
 
-    What a dialog chose makes no pin of its own: it may be on a server that gets nothing new.
+    What a dialog chose makes no pin of its own: it may be on a server that gets nothing new. A first request of
+    whomever makes an unproved one, its 2xx the pin: strangers must not fill the table of registrations and calls.
     """
     if not pin or server is service.fallback:
         return
-    if by in ("token", "call", "related") and state.pins.get(pin, now) != server.serial:
+    held = state.pins.get(pin, now)
+    if by in ("token", "call", "related") and held != server.serial:
+        return
+    transaction.persistence = pin
+    if held >= 0:
+        state.pins.put(pin, server.serial, PinKind.PERSISTENT, now + service.config.persistent)
+    else:
+        state.unproved.put(pin, server.number, now)
+
+
+def _persists(state: State, service: VirtualService, transaction: Transaction, now: float) -> None:
+    """A 2xx: the choice that was made by another key than the AoR is a pin, while such pins have room."""
+    pin, server = transaction.persistence, transaction.server
+    if server is service.fallback:
+        return
+    if state.pins.get(pin, now) < 0 and state.pins.total(PinKind.PERSISTENT) >= state.pins.promised * PERSISTENT_SHARE:
+        service.dropped["persistence pins full"] += 1
         return
     state.pins.put(pin, server.serial, PinKind.PERSISTENT, now + service.config.persistent)

@@ -99,6 +99,8 @@ class PinTable:
         self._slots = _slots_in(len(memory))
         if len(key_check) != 8:
             raise ValueError(f"key check of {len(key_check)} bytes, 8 needed")
+        self.promised = int(self._slots * _FILL)
+        """Live pins that find room for certain."""
         self.refused = 0
         self.names_refused = 0
         body = memory[_HEADER_SIZE : _HEADER_SIZE + self._slots * _SLOT_SIZE]

@@ -44,6 +44,7 @@ REASONS = {
     "response from a stranger": "it comes from no server and goes to none",
     "answer to us": "it answers a CANCEL or BYE of the balancer's own",
     "ended by us: BYE": "its server is dead and `endcalls = yes`: the balancer ended the call",
+    "persistence pins full": "`persistencekey`: two fifths of the pins are such ones; raise `registrations`",
     "contact not kept": "its Contact has more than 1,024 octets, or there is no room: it passes, calls go by its Path",
     "given-up try": "it answers a try that was given up",
     "given-up try without Contact": "it answers a try that was given up, and has no Contact to send a BYE to",

@@ -116,7 +116,7 @@ class ShadowPins(PinTable):
         self._real = real
         self._put: dict[int, PinChange] = {}
         self._new_names: list[str] = []
-        self.refused, self.names_refused = real.refused, real.names_refused
+        self.refused, self.names_refused, self.promised = real.refused, real.names_refused, real.promised
         self.loaded, self.why_empty = real.loaded, real.why_empty
 
     @property

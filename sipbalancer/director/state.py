@@ -56,10 +56,13 @@ class State:
         self.expected: RecentPins[Bound] = RecentPins(65536, TIMER_F)
         """Contact asked for by a REGISTER with credentials -> what its 2xx will bind. A server that has stored the
         Contact may use it before we see that 2xx (a qualify OPTIONS overtakes it; measured with Asterisk 22)."""
+        self.unproved: RecentPins[int] = RecentPins(65536, TIMER_F)
+        """`persistencekey` other than aor: pin key -> server number, until a 2xx confirms it."""
         self.moved: RecentPins[bytes] = RecentPins(65536, MOVED_LIFE)
         """Call-ID and the client address a token names -> the packed address the phone has now."""
         self.recent: tuple[RecentPins[Any], ...] = (
-            *(self.provisional, self.recent_calls, self.waiting, self.challenged, self.expected, self.moved),
+            *(self.provisional, self.recent_calls, self.waiting, self.challenged, self.expected, self.unproved),
+            self.moved,
         )
         """All of these, to be swept."""
         self.outbox: list[Datagram] = []

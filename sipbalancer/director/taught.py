@@ -51,6 +51,9 @@ def _recent(shadow: State) -> Iterator[str]:
     for _, _, number in recent_changes(shadow.recent_calls):
         if number is not None:
             yield f"the Call-ID goes to {shadow.servers[number].name} for 32 s, until a 2xx confirms it"
+    for _, _, number in recent_changes(shadow.unproved):
+        if number is not None:
+            yield f"persistencekey: it goes to {shadow.servers[number].name} for 32 s, until a 2xx confirms it"
     for _, _, client in recent_changes(shadow.moved):
         if client is not None:
             yield f"the phone's address in this dialog is {address_text(client)}"

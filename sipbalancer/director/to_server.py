@@ -104,9 +104,8 @@ def remember(
             transaction.token = flow_of(service.leg, decision.token.client)
     transaction.stays = decision.by == "binding" and service.config.quiescent and server.verdict is Verdict.DOWN
     if service.config.persistencekey is not PersistenceKey.AOR:
-        learn.persist(
-            state, service, server, decision.pin or persistence_pin(state, service, facts, flow_in), decision.by, now
-        )
+        pin = decision.pin or persistence_pin(state, service, facts, flow_in)
+        learn.persist(state, service, server, transaction, pin, decision.by, now)
     state.transactions.begin(transaction)
     return transaction
 

@@ -41,6 +41,8 @@ class Transaction:
     """REGISTER: whose."""
     pin: int = 0
     """REGISTER: the AoR's pin key."""
+    persistence: int = 0
+    """`persistencekey` other than aor: the pin that its 2xx confirms."""
     provisional_pin: bool = False
     """REGISTER: it made one."""
     in_dialog: bool = False

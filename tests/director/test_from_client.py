@@ -196,7 +196,8 @@ def test_other_keys_are_kept_by_any_request(
     words: dict[str, str], same: tuple[str, str, str], other: tuple[str, str, str] | None
 ) -> None:
     stage = Stage(service_of(persistent=100, **words))
-    server = stage.to(request("MESSAGE"))
+    out, server = stage.sent(request("MESSAGE"))
+    stage.sent(answer(out, 200), server)
     stage.now += 99
     user, phone, call = same
     again = request("MESSAGE", user=user, call=call, branch="z9hG4bK2", via=f"{phone};rport")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import pytest
 
 from sipbalancer.director.pins import PinKind
@@ -198,6 +200,45 @@ def test_a_burst_of_calls_is_spread_before_the_first_is_answered() -> None:
 
 def test_other_keys_make_pins_of_another_kind() -> None:
     stage = Stage(service_of(real(A), persistencekey="source"))
-    stage.send(request("MESSAGE"))
+    out, _ = stage.sent(request("MESSAGE"))
+    stage.sent(answer(out, 200), A)
     assert stage.table.state.pins.total(PinKind.PERSISTENT) == 1
     assert stage.server(A).registrations == 0
+
+
+@pytest.mark.parametrize("key", ["source", "domain", "callid"])
+@pytest.mark.parametrize("status", [401, 404, 0])
+def test_strangers_make_no_pins_under_any_key(key: str, status: int) -> None:
+    stage = Stage(service_of(real(A), persistencekey=key))
+    for number in range(50):
+        phone = f"10.2.0.{number}:5060"
+        out, _ = stage.sent(request(call=f"s{number}", branch=f"z9hG4bKs{number}", via=f"{phone};rport"), phone)
+        if status:
+            stage.sent(answer(out, status), A)
+    pins = stage.table.state.pins
+    assert sum(pins.total(kind) for kind in PinKind) == 0
+    assert stage.registered() == A and stage.called() and pins.refused == 0
+
+
+def test_a_choice_by_another_key_holds_until_it_is_proved() -> None:
+    stage = Stage(service_of(persistencekey="source", persistent=100))
+    first = [stage.sent(request(call=f"c{number}", branch=f"z9hG4bKc{number}")) for number in range(6)]
+    assert len({server for _, server in first}) == 1, "before anything was answered"
+    stage.now += 31
+    out, server = first[0]
+    stage.sent(answer(out, 180), server)
+    stage.now += 31
+    assert stage.to(request(call="while it rings", branch="z9hG4bKr")) == server
+    stage.sent(answer(out, 200, f"Contact: <sip:{server}>"), server)
+    stage.now += 99
+    assert stage.by(request(call="new", branch="z9hG4bKn")) == "binding"
+
+
+def test_pins_of_other_keys_leave_room_for_registrations() -> None:
+    stage = Stage(service_of(real(A), persistencekey="callid"))
+    room = ceil(stage.table.state.pins.promised * 0.4)
+    for number in range(room + 20):
+        out, _ = stage.sent(request("MESSAGE", call=f"m{number}", branch=f"z9hG4bKm{number}"))
+        stage.sent(answer(out, 200), A)
+    assert stage.table.state.pins.total(PinKind.PERSISTENT) == room
+    assert stage.dropped() == {"persistence pins full": 20}
