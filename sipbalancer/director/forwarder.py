@@ -133,7 +133,9 @@ class Forwarder:
 
     def _unanswered(self, transaction: Transaction, now: float) -> None:
         transaction.service.dropped["unanswered"] += 1
-        if transaction.method == b"BYE":  # whoever hung up is gone, whatever the other side knows
+        if transaction.method == b"BYE" and learn.is_party(
+            self.state, transaction
+        ):  # whoever hung up is gone, whatever the other side knows
             learn.call_ends(self.state, transaction.service, transaction.server, b"", transaction, now)
 
     # Requests.

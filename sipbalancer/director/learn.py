@@ -60,7 +60,8 @@ def final(
     elif method == b"UPDATE" and status < 300:
         call_renewed(state, service, server, data, transaction, now)
     elif method == b"BYE" and (status < 300 or status in (408, 481)):
-        call_ends(state, service, server, data, transaction, now)
+        if transaction is None or status < 300 or is_party(state, transaction):
+            call_ends(state, service, server, data, transaction, now)
     if transaction is not None:
         if transaction.persistence and status < 300:
             _persists(state, service, transaction, now)
@@ -110,6 +111,15 @@ def call_ends(
     state.dialogs.drop(key)
     if state.pins.get(key, now) >= 0:
         state.pins.put(key, server.serial, PinKind.ENDED, now + TIMER_F)
+
+
+def is_party(state: State, transaction: Transaction) -> bool:
+    """Whether this request inside a dialog is of one of its ends: it came from the server, by the token only they have
+    seen, or from the phone's address. Who merely knows the Call-ID ends no call by a BYE that nobody accepts."""
+    if transaction.sealed or not transaction.inward:
+        return True
+    dialog = state.dialogs.held.get(state.call_key(transaction.service, transaction.call_id))
+    return dialog is not None and dialog.client[1] == transaction.client[1]
 
 
 def registered(

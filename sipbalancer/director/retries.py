@@ -274,7 +274,7 @@ class Retries:
             proven=True,
         )
         transaction.service.dropped[f"ended by us: {status}"] += 1
-        if transaction.in_dialog and status == 481:
+        if transaction.in_dialog and status == 481 and learn.is_party(self._state, transaction):
             learn.call_ends(self._state, transaction.service, transaction.server, b"", transaction, now)
         self._state.transactions.forget(transaction, now)
         if out is not None and transaction.method == b"INVITE":

@@ -100,8 +100,10 @@ def remember(
         state.recent_calls.put(state.call_key(service, call_id), server.number, now)
     else:
         transaction.in_dialog = True
-        if decision.token is not None and decision.token.client != back[1] and tag(facts[10]):
-            transaction.token = flow_of(service.leg, decision.token.client)
+        if decision.token is not None:
+            transaction.sealed = True
+            if decision.token.client != back[1] and tag(facts[10]):
+                transaction.token = flow_of(service.leg, decision.token.client)
     transaction.stays = decision.by == "binding" and service.config.quiescent and server.verdict is Verdict.DOWN
     if service.config.persistencekey is not PersistenceKey.AOR:
         pin = decision.pin or persistence_pin(state, service, facts, flow_in)

@@ -46,6 +46,8 @@ class Transaction:
     provisional_pin: bool = False
     """REGISTER: it made one."""
     in_dialog: bool = False
+    sealed: bool = False
+    """In a dialog: its Route had our token, which only the ends of that dialog have seen."""
     sent: bytes = b""
     """The bytes as they left, for our own repeats on the server hop; b"" where only the client repeats."""
     stays: bool = False
