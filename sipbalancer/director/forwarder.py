@@ -122,6 +122,7 @@ class Forwarder:
                 self.state.suspects[server.health] = None
 
     def _say_again(self, now: float) -> None:
+        self.outbox.extend(self.state.acks.due(now))
         self.outbox.extend(self.state.repeats.due(now))
 
     def _expire(self, now: float) -> None:
@@ -192,7 +193,17 @@ class Forwarder:
         out, transaction = commit(self.state, service, decision, facts, flow_in, now)
         if transaction is not None:
             self.retries.watch(transaction, out[0], now)
+        elif now < self.state.acks.until:
+            self._acknowledged(service, True, facts, out, now)
         return out
+
+    def _acknowledged(
+        self, service: VirtualService, inward: bool, facts: RequestFacts, out: Datagram, now: float
+    ) -> None:
+        """The ACK of a 2xx leaves, and some 2xx came again of late: of this call?"""
+        key = self.state.ack_key(service, inward, facts[8], int(facts[9]), facts[11])
+        if self.state.acks.passed(key, out, now):
+            service.chosen["repeat"] += 1
 
     def _again(
         self, service: VirtualService, decision: Decision, facts: RequestFacts, flow_in: Flow, now: float
@@ -220,7 +231,10 @@ class Forwarder:
         if outward.client is None or server is None:
             service.chosen["none"] += 1
             return refuse(self.state, service, facts, flow_in, outward.refusal, outward.reason, now)
-        return commit_outward(self.state, service, server, outward, outward.client, facts, flow_in, now)
+        out = commit_outward(self.state, service, server, outward, outward.client, facts, flow_in, now)
+        if facts[1] == b"ACK" and now < self.state.acks.until and outward.by != "transaction":
+            self._acknowledged(service, False, facts, out, now)
+        return out
 
     def _not_forwarded(
         self, service: VirtualService, decision: Decision, facts: RequestFacts, flow_in: Flow, now: float

@@ -17,6 +17,7 @@ from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
 from sipbalancer.errors import MalformedMessage
+from sipbalancer.sip.compose import cseq_number
 from sipbalancer.sip.edit import pop_via
 from sipbalancer.sip.expires import lower_expires, spread
 from sipbalancer.sip.flow import Datagram, Flow, flow_of, pack_address
@@ -74,6 +75,8 @@ class Responses:
         ):
             return None
         else:
+            if transaction is None and status < 300 and _cseq_method(data) == b"INVITE":
+                self._said_again(service, sender is not None, key, (pop_via(data, start, end), back), now)
             self._learn(service, server, sender is not None, status, data, transaction, back, now)
             if service.config.maxexpires and status < 300 and sender is not None and _cseq_method(data) == b"REGISTER":
                 return self._shorter(service, pop_via(data, start, end)), back
@@ -119,6 +122,24 @@ class Responses:
             return False
         speaks = held[0].find(b"\nRetry-After:") >= 0
         return self._retries.unavailable(transaction, held, speaks, now)
+
+    def _said_again(self, service: VirtualService, from_server: bool, key: bytes, popped: Datagram, now: float) -> None:
+        """A 2xx to an INVITE that has ended: its ACK was lost, or (a client's) it may not have reached the server."""
+        state = self._state
+        if not from_server and state.transactions.ended.get(key, now) is None:
+            return  # anybody may say so
+        try:
+            message = read_message(popped[0])
+            number = cseq_number(message)
+        except MalformedMessage:
+            return
+        call_id, to_value = message.first(b"call-id") or b"", message.first(b"to") or b""
+        ack = state.acks.missing(state.ack_key(service, from_server, call_id, number, to_value), now)
+        if ack is not None:
+            state.outbox.append(ack)
+            service.chosen["repeat"] += 2
+        elif not from_server and state.acks.twice(popped, now):
+            service.chosen["repeat"] += 1
 
     def _learn(
         self,

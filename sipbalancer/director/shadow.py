@@ -185,7 +185,7 @@ def shadow_of(state: State, now: float) -> State:
         memo[id(queue)] = deque()
     for table in (transactions.pending, state.held, state.dialogs.held):
         memo[id(table)] = Overlay(table, memo)
-    for owner in (state, transactions):
+    for owner in (state, state.acks, transactions):
         for value in vars(owner).values():
             if isinstance(value, RecentPins):
                 memo[id(value)] = _recent(value, memo)

@@ -6,6 +6,7 @@ from traceback import format_exc
 from typing import Any
 
 from sipbalancer.config.model import RealServerConfig
+from sipbalancer.director.acks import Acks
 from sipbalancer.director.bindings import Bindings, Bound
 from sipbalancer.director.dialogs import Dialogs
 from sipbalancer.director.health import Health
@@ -16,6 +17,7 @@ from sipbalancer.director.repeats import Repeats
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.transactions import TIMER_F, Transaction, Transactions
 from sipbalancer.director.wheel import Wheel
+from sipbalancer.sip.aor import tag
 from sipbalancer.sip.contacts import identity, only_contact
 from sipbalancer.sip.flow import Datagram, pack_address, unpack_address
 from sipbalancer.sip.flow_token import FlowToken, TokenSealer
@@ -60,11 +62,6 @@ class State:
         """`persistencekey` other than aor: pin key -> server number, until a 2xx confirms it."""
         self.moved: RecentPins[bytes] = RecentPins(65536, MOVED_LIFE)
         """Call-ID and the client address a token names -> the packed address the phone has now."""
-        self.recent: tuple[RecentPins[Any], ...] = (
-            *(self.provisional, self.recent_calls, self.waiting, self.challenged, self.expected, self.unproved),
-            self.moved,
-        )
-        """All of these, to be swept."""
         self.outbox: list[Datagram] = []
         """What a datagram or the clock caused beyond the one answer; the edge empties it after each batch."""
         self.wheel = Wheel(now)
@@ -72,6 +69,13 @@ class State:
         """`endcalls`: the confirmed calls."""
         self.repeats = Repeats(now)
         """What we said ourselves and nobody has taken yet."""
+        self.acks = Acks()
+        """ACKs of 2xx that came again."""
+        self.recent: tuple[RecentPins[Any], ...] = (
+            *(self.provisional, self.recent_calls, self.waiting, self.challenged, self.expected, self.unproved),
+            *(self.moved, self.acks.unheard),
+        )
+        """All that must be swept."""
         self.suspects: dict[Health, None] = {}
         """Servers that want a probe at once; the daemon takes them after each `due`."""
         self.held: dict[bytes, Transaction] = {}
@@ -147,6 +151,11 @@ class State:
 
     def call_key(self, service: VirtualService, call_id: bytes) -> int:
         return self.keys.pin(b"c" + service.salt + call_id)
+
+    def ack_key(self, service: VirtualService, inward: bool, call_id: bytes, cseq: int, to_value: bytes) -> int:
+        """Of a 2xx to INVITE and its ACK; `inward`: the server gave the answer, else the client."""
+        leg = (b"S" if inward else b"C") + service.salt
+        return self.keys.pin(b"%b%d %b %b" % (leg, cseq, tag(to_value), call_id))
 
     def moved_key(self, call_id: bytes, client: bytes) -> int:
         """Of `moved`: a dialog, and the client address its token names. A hash, as a Call-ID may have 60,000 octets."""
