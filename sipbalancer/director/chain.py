@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sipbalancer.config.model import PersistenceKey
-from sipbalancer.director.from_client import Decision, read_own_routes
+from sipbalancer.director.from_client import Decision
+from sipbalancer.director.own_routes import read_own_routes
 from sipbalancer.director.reading import text, token_text
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State

@@ -40,7 +40,8 @@ class Evidence:
     @property
     def wait(self) -> float:
         """Seconds after which an unanswered request is worth a second look: max(3 x RTT, 100 ms)."""
-        return max(3.0 * self.rtt, SHORTEST_WAIT)
+        wait = 3.0 * self.rtt
+        return wait if wait > SHORTEST_WAIT else SHORTEST_WAIT
 
     @property
     def sign(self) -> float:

@@ -32,8 +32,9 @@ from sipbalancer.director.answers import (
     takes_work,
 )
 from sipbalancer.director.end_calls import EndCalls
-from sipbalancer.director.from_client import Decision, decide, read_own_routes
+from sipbalancer.director.from_client import Decision, decide
 from sipbalancer.director.from_server import Outward, decide_outward
+from sipbalancer.director.own_routes import read_own_routes
 from sipbalancer.director.repeats import final_key
 from sipbalancer.director.responses import Responses
 from sipbalancer.director.retries import Retries
@@ -178,7 +179,8 @@ class Forwarder:
         if decision.by == "transaction":
             return self._again(service, decision, facts, flow_in, now)
         if decision.server is not None or decision.reason == "no server":
-            said = self.state.transactions.answered.get(decision.key, now)
+            answered = self.state.transactions.answered
+            said = answered.get(decision.key, now) if now < answered.until else None
             if said is not None:
                 return say_again(self.state, service, facts, flow_in, said, decision.key, now)
         if decision.server is None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from sipbalancer.config.model import PersistenceKey, Scheduler
+from sipbalancer.director.own_routes import CACHED, LONGEST_CACHED, OwnRoute, brings_nobody, read_own_routes
 from sipbalancer.director.pace import ramp
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
@@ -20,11 +21,13 @@ from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.aor import digest_aors, read_aor, tag, uri_aor
 from sipbalancer.sip.contacts import contact_uri
 from sipbalancer.sip.flow import Flow
-from sipbalancer.sip.flow_token import FlowToken, looks_like_token
+from sipbalancer.sip.flow_token import FlowToken
 from sipbalancer.sip.grammar import CALLER_NAMED, MAGIC_COOKIE, RELATED
 from sipbalancer.sip.headers import Message, read_message
-from sipbalancer.sip.scan import RequestFacts, RouteElement
+from sipbalancer.sip.scan import RequestFacts
 from sipbalancer.sip.uri import addr_spec, parameter, read_uri, split_values
+
+_NO_ROUTE = OwnRoute(0, None, False, b"")
 
 
 class Decision(NamedTuple):
@@ -44,58 +47,15 @@ class Decision(NamedTuple):
     pin: int = 0
     """The binding pin's key, where one was looked for."""
     token: FlowToken | None = None
+    in_dialog: bool = False
+    """Its To has a tag; not looked for in a REGISTER."""
 
 
 def _decided(
-    server: RealServer, by: str, key: bytes, cut: int, aor: bytes, pin: int, token: FlowToken | None
+    server: RealServer, by: str, key: bytes, cut: int, aor: bytes, pin: int, token: FlowToken | None, in_dialog: bool
 ) -> Decision:
     """A Decision to forward; past the named tuple's own constructor, which costs 300 ns more on every request."""
-    return tuple.__new__(Decision, (server, by, key, cut, 0, "", aor, pin, token))
-
-
-class OwnRoute(NamedTuple):
-    """What the leading Routes of a request say."""
-
-    cut: int
-    token: FlowToken | None
-    broken: bool
-    """One of them has the form of our token but not our seal."""
-    foreign: bytes
-    """The URI of the first Route that is not ours, b"" when none is left."""
-
-
-def read_own_routes(state: State, service: VirtualService, routes: tuple[RouteElement, ...]) -> OwnRoute:
-    """Take the leading Routes of ours: the first good seal counts (design 4.1). MalformedMessage for no URI."""
-    token: FlowToken | None = None
-    broken = False
-    for cut, (uri, _, _) in enumerate(routes):
-        read = read_uri(uri)
-        opened = state.sealer.open(read.user) if read.user else None
-        if opened is None and not service.is_ours(read.place):
-            return OwnRoute(cut, token, broken, uri)
-        if token is not None and opened is not None and _of_another(state, service, opened, read.place):
-            return OwnRoute(cut, token, broken, b"")
-        broken = broken or (opened is None and looks_like_token(read.user))
-        token = token or opened
-    return OwnRoute(len(routes), token, broken, b"")
-
-
-def _of_another(state: State, service: VirtualService, token: FlowToken, place: tuple[bytes, int]) -> bool:
-    """Whether it is the token of another service of ours, before or behind this one in a chain: it has this one for its
-    client or server, or its Route has the other's name."""
-    if service.virtual in (token.server, token.client):
-        return True
-    return not service.was_ours(place) and any(other.is_ours(place) for other in state.services.values())
-
-
-def _brings_nobody(
-    state: State, service: VirtualService, token: FlowToken, routes: tuple[RouteElement, ...], cut: int
-) -> bool:
-    """Whether a token that names no server of this service is another service's: its server is not adopted here."""
-    places = [
-        read.place for read in (read_uri(uri) for uri, _, _ in routes[:cut]) if state.sealer.open(read.user) == token
-    ]
-    return any(_of_another(state, service, token, place) for place in places)
+    return tuple.__new__(Decision, (server, by, key, cut, 0, "", aor, pin, token, in_dialog))
 
 
 def transaction_key(state: State, facts: RequestFacts, flow: Flow) -> bytes:
@@ -113,60 +73,67 @@ def decide(state: State, service: VirtualService, facts: RequestFacts, flow: Flo
         key = state.keys.transaction(sent_by, branch, call_id, cseq, service.salt + flow[1][2:])
     else:
         key = transaction_key(state, facts, flow)
-    own = read_own_routes(state, service, routes) if routes else None
-    cut = own.cut if own else 0
-    if own is not None and own.foreign and not _is_server(service, own.foreign):
+    in_dialog = method != b"REGISTER" and bool(tag(to_value))
+    cut, token, broken, foreign = read_own_routes(state, service, routes) if routes else _NO_ROUTE
+    if foreign and not _is_server(service, foreign):
         return Decision(None, "none", key, cut, 403, "foreign route")
-    server = _of_transaction(state, key, now)
-    if server is not None:
-        return _decided(server, "transaction", key, cut, b"", 0, own.token if own else None)
-    if own is not None:
-        token = own.token
-        if token is not None and token.server not in service.by_packed:
-            if _brings_nobody(state, service, token, routes, cut):
-                own, token = own._replace(broken=True), None
-        if token is not None:
-            server = state.server_at(service, token.server)
-            if server is None:
-                return Decision(None, "none", key, cut, 481, "too many old servers")
-            # Outside a dialog (a Route of a call that is over) it takes nothing new to a server that leaves.
-            if tag(to_value) or _usable(service, server, method == b"REGISTER"):
-                return Decision(server, "token", key, cut, token=token)
+    transactions = state.transactions
+    transaction = transactions.pending.get(key)
+    if transaction is not None:
+        return _decided(transaction.server, "transaction", key, cut, b"", 0, token, in_dialog)
+    number = transactions.ended.get(key, now)
+    if number is not None:
+        return _decided(state.servers[number], "transaction", key, cut, b"", 0, token, in_dialog)
+    if token is not None and token.server not in service.by_packed:
+        if brings_nobody(state, service, token, routes, cut):
+            broken, token = True, None
+    if token is not None:
+        server = state.server_at(service, token.server)
+        if server is None:
+            return Decision(None, "none", key, cut, 481, "too many old servers")
+        # Outside a dialog (a Route of a call that is over) it takes nothing new to a server that leaves.
+        if in_dialog or _usable(service, server, method == b"REGISTER"):
+            return _decided(server, "token", key, cut, b"", 0, token, in_dialog)
     if method != b"REGISTER":
-        in_dialog = bool(tag(to_value))
         server = _of_call(state, service, call_id, in_dialog, now)
+        if server is None and in_dialog:
+            server = _of_uri(service, uri)
         if server is not None:
-            return Decision(server, "call", key, cut)
-        if in_dialog and (server := _of_uri(service, uri)) is not None:
-            return Decision(server, "call", key, cut)
-        if in_dialog and own is not None and own.broken:
+            return _decided(server, "call", key, cut, b"", 0, None, in_dialog)
+        if in_dialog and broken:
             return Decision(None, "none", key, cut, 481, "bad token")
         if method == b"ACK":
             return Decision(None, "none", key, cut, 0, "stray ack")
         server = None if in_dialog else _of_related(state, service, facts, now)
         if server is not None:
             return Decision(server, "related", key, cut)
-    return _decide_new(state, service, facts, flow, now, key, cut)
+    return _decide_new(state, service, facts, flow, now, key, cut, in_dialog)
 
 
 def _decide_new(
-    state: State, service: VirtualService, facts: RequestFacts, flow: Flow, now: float, key: bytes, cut: int
+    state: State,
+    service: VirtualService,
+    facts: RequestFacts,
+    flow: Flow,
+    now: float,
+    key: bytes,
+    cut: int,
+    in_dialog: bool,
 ) -> Decision:
-    aor = _aor(service, facts, flow)
-    pin = state.binding_key(service, aor) if aor else 0
+    aor, pin = _name(state, service, facts, flow)
     server = _of_binding(state, service, facts, flow, now, aor, pin)
     if server is not None:
         if service.returned and facts[1] == b"REGISTER" and state.provisional.get(pin ^ hash(flow[1]), now) is None:
             home = _home(service, server, key, now)
             if home is not None:
-                return _decided(home, "scheduler", key, cut, aor, pin, None)
-        return _decided(server, "binding", key, cut, aor, pin, None)
+                return _decided(home, "scheduler", key, cut, aor, pin, None, in_dialog)
+        return _decided(server, "binding", key, cut, aor, pin, None, in_dialog)
     if service.eligible:
         server = _scheduled(state, service, facts, flow, now, key, pin)
         if server is not None:
-            return _decided(server, "scheduler", key, cut, aor, pin, None)
+            return _decided(server, "scheduler", key, cut, aor, pin, None, in_dialog)
     if service.fallback is not None:
-        return Decision(service.fallback, "fallback", key, cut, aor=aor, pin=pin)
+        return Decision(service.fallback, "fallback", key, cut, aor=aor, pin=pin, in_dialog=in_dialog)
     return Decision(None, "none", key, cut, 503, "no server", aor, pin)
 
 
@@ -204,14 +171,6 @@ def _home(service: VirtualService, server: RealServer, key: bytes, now: float) -
         and (not rate or other.bucket.has(rate, now))
     ]
     return min(short, key=lambda other: other.registrations / other.weight, default=None)
-
-
-def _of_transaction(state: State, key: bytes, now: float) -> RealServer | None:
-    transaction = state.transactions.pending.get(key)
-    if transaction is not None:
-        return transaction.server
-    number = state.transactions.ended.get(key, now)
-    return None if number is None else state.servers[number]
 
 
 def _of_call(state: State, service: VirtualService, call_id: bytes, in_dialog: bool, now: float) -> RealServer | None:
@@ -253,27 +212,39 @@ def _of_related(state: State, service: VirtualService, facts: RequestFacts, now:
     return None
 
 
-def _aor(service: VirtualService, facts: RequestFacts, flow: Flow) -> bytes:
-    """What binding pins are kept by: To of a REGISTER, else From; or what `persistencekey` says."""
-    _, method, _, _, _, _, _, _, call_id, _, from_value, to_value, *_ = facts
+def _name(state: State, service: VirtualService, facts: RequestFacts, flow: Flow) -> tuple[bytes, int]:
+    """What binding pins are kept by, and the pin's key (0 where there is none): To of a REGISTER, else From; or what
+    `persistencekey` says."""
+    register = facts[1] == b"REGISTER"
+    value = facts[11] if register else facts[10]
+    known = service.names.get(value)
+    if known is not None:
+        return known
     which = service.config.persistencekey
     if which is PersistenceKey.SOURCE:
-        return b"source " + _masked(service, flow[1][2:])
-    if which is PersistenceKey.CALLID:
-        return b"callid " + call_id
-    try:
-        aor = read_aor(to_value if method == b"REGISTER" else from_value, service.hosts)
-    except MalformedMessage:
-        if method == b"REGISTER":
-            raise
-        return b""
-    return b"domain " + aor.partition(b"@")[2] if which is PersistenceKey.DOMAIN else aor
+        aor = b"source " + _masked(service, flow[1][2:])
+    elif which is PersistenceKey.CALLID:
+        aor = b"callid " + facts[8]
+    else:
+        try:
+            aor = read_aor(value, service.hosts)
+        except MalformedMessage:
+            if register:
+                raise
+            return b"", 0
+        if which is PersistenceKey.DOMAIN:
+            aor = b"domain " + aor.partition(b"@")[2]
+    found = aor, state.binding_key(service, aor) if aor else 0
+    if which is PersistenceKey.AOR and len(value) <= LONGEST_CACHED:
+        if len(service.names) >= CACHED:
+            service.names.clear()
+        service.names[value] = found
+    return found
 
 
 def persistence_pin(state: State, service: VirtualService, facts: RequestFacts, flow: Flow) -> int:
     """The pin that any request keeps under a `persistencekey` other than aor; 0 where it has none."""
-    aor = _aor(service, facts, flow)
-    return state.binding_key(service, aor) if aor else 0
+    return _name(state, service, facts, flow)[1]
 
 
 def _masked(service: VirtualService, address: bytes) -> bytes:
@@ -286,13 +257,15 @@ def _of_binding(
 ) -> RealServer | None:
     register = facts[1] == b"REGISTER"
     if aor:
-        number = state.provisional.get(pin ^ hash(flow[1]), now)
+        provisional = state.provisional
+        number = provisional.get(pin ^ hash(flow[1]), now) if now < provisional.until else None
         if number is not None:
             asker = state.servers[number]
             # Who asked for the proof must get it, also when it began to drain since (design 5.1).
             if _usable(service, asker, False) or (register and asker.verdict is Verdict.DRAINING):
                 return asker
-        server = state.server_of_pin(service, state.pins.get(pin, now))
+        serial = state.pins.get(pin, now)
+        server = service.by_serial.get(serial) or state.server_of_pin(service, serial)
         if server is not None:
             return server if _usable(service, server, register) else None
     if service.config.persistencekey is not PersistenceKey.AOR:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sipbalancer.director.bindings import Bound
-from sipbalancer.director.from_client import read_own_routes, transaction_key
+from sipbalancer.director.from_client import transaction_key
+from sipbalancer.director.own_routes import read_own_routes
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.sip.contacts import contact_uri, identity

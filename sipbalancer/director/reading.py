@@ -5,7 +5,7 @@ Reads only. Also the guesses `explain` makes where nobody said where a datagram 
 
 from __future__ import annotations
 
-from sipbalancer.director.from_client import read_own_routes
+from sipbalancer.director.own_routes import read_own_routes
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.errors import MalformedMessage

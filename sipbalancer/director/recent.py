@@ -39,8 +39,11 @@ class RecentPins(Generic[V]):
         while count * _SHARD < limit:
             count *= 2
         self.refused = 0
+        self.until = 0.0
+        """From then on nothing is held: who asks often looks here before it pays for a `get`."""
         self._limit = limit
         self._life = life
+        self._lives = 2 * life
         self._mask = count - 1
         self._shards: list[_Shard[V]] = [_Shard(life * n / count) for n in range(count)]
         self._young = 0
@@ -51,6 +54,7 @@ class RecentPins(Generic[V]):
         shard = self._shards[hash(key) & self._mask]
         if now >= shard.turn:
             self._turn(shard, now)
+        self.until = now + self._lives
         young = shard.young
         before = len(young)
         if (self._young >= self._limit or before >= _SHARD_LIMIT) and key not in young:

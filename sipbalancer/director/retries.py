@@ -63,7 +63,8 @@ class Retries:
         else:
             wait = DEAD_DIALOG
         transaction.interval = wait
-        self._wake(transaction, now + wait)
+        transaction.wake = when = now + wait
+        self._state.wheel.set(transaction.key, when)
 
     def absorb(self, transaction: Transaction, method: bytes) -> bool:
         """Whether a client's copy is swallowed: we repeat ourselves until the server says something."""

@@ -7,6 +7,7 @@ are tuples, published whole by `publish`; nothing edits them in place.
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from sipbalancer.config.model import RealServerConfig, VirtualServiceConfig
@@ -19,6 +20,9 @@ from sipbalancer.director.seat import ALONE, Seat
 from sipbalancer.director.verdict import Verdict
 from sipbalancer.sip.flow import Flow, address_text, flow_of, pack_address
 from sipbalancer.sip.uri import read_place
+
+if TYPE_CHECKING:
+    from sipbalancer.director.own_routes import OwnRoute
 
 CHOSEN_BY = (
     *("transaction", "token", "call", "related", "binding", "scheduler", "fallback", "none"),
@@ -253,6 +257,10 @@ class VirtualService:
         """What it is called."""
         self.former: tuple[tuple[bytes, int], ...] = ()
         """What it was called before a reload, newest first: answers to what left under that name are still ours."""
+        self.names: dict[bytes, tuple[bytes, int]] = {}
+        """A small cache: From or To value -> AoR and its pin key."""
+        self.routes: dict[bytes, OwnRoute] = {}
+        """A small cache: URI of an only Route -> what it says."""
         self.configure(config)
 
     def configure(self, config: VirtualServiceConfig) -> None:
@@ -281,6 +289,8 @@ class VirtualService:
         gone = dict.fromkeys((*sorted(self.places - places), *self.former))
         self.former = tuple(place for place in gone if place not in places)[:_FORMER]
         self.places = frozenset(places)
+        self.names.clear()
+        self.routes.clear()
 
     def publish(self, servers: tuple[RealServer, ...], fallback: RealServer | None) -> None:
         """Replace the pool in one go. Servers that left stay known, as retired, for their dialogs."""

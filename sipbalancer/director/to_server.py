@@ -96,7 +96,7 @@ def remember(
             transaction.provisional_pin = state.provisional.put(transaction.pin ^ hash(back[1]), server.number, now)
         if not state.bindings[service.leg].holds(transaction.pin) and CREDENTIALS.search(data, 0, facts[16]):
             state.expect(service, transaction, now)
-    elif not tag(to_value):
+    elif not decision.in_dialog:
         state.recent_calls.put(state.call_key(service, call_id), server.number, now)
     else:
         transaction.in_dialog = True

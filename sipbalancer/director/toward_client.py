@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from sipbalancer.director.bindings import Bound
 from sipbalancer.director.chain import Step, server_text
-from sipbalancer.director.from_client import read_own_routes
 from sipbalancer.director.from_server import Outward
+from sipbalancer.director.own_routes import read_own_routes
 from sipbalancer.director.reading import return_address, server_of_branch, text, token_text
 from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State

@@ -22,7 +22,9 @@ class Wheel:
 
     def set(self, key: bytes, when: float) -> None:
         """Hand `key` out by the first `due` at or after `when`."""
-        tick = max(int(when / TICK) + 1, self._done + 1)
+        tick = int(when / TICK) + 1
+        if tick <= self._done:
+            tick = self._done + 1
         slot = self._ticks.get(tick)
         if slot is None:
             self._ticks[tick] = [key]

@@ -40,11 +40,12 @@ COMPACT = {
 """7.3.3 and the later RFCs that registered a compact form."""
 
 ODD_LINE = re.compile(
-    rb"\n(?:(?<!\r\n)|(?!(?!Cseq|Call-(?!ID: |Info)|Max-(?!Forwards: |Breadth))[A-Z][a-z]+(?:: |-)|CSeq: |X-|P-))"
+    rb"\n(?:(?<![^ \t\r]\r\n)|(?![A-Z][A-Za-z-]*+:)|F(?!rom: [^ \t])|T(?!o: [^ \t]|[ia])|R(?!oute: |[eSA])|I(?!n)"
+    rb"|C(?!Seq: [^ \t]|all-I(?:D: [^ \t]|nfo)|on)|M(?!ax-(?:Forwards: |B)|in-|IME))"
 )
-"""A header line that is not in the spelling every common stack writes: folded, compact, in another case, without the
-space behind its colon, or behind a bare LF. One hit sends the whole message to the general reader, so that both always
-agree."""
+"""From the top Via on: the blank line, or before it a line that is no header, or may name one of the facts in another
+spelling than every common stack's: folded, compact, in another case, without the one space behind its colon, with
+white space or a bare LF at its end. One hit sends the message to the general reader, so that both always agree."""
 
 _SENT_BY = rb"((?:\[[0-9A-Fa-f:.]{1,64}\]|[A-Za-z0-9._-]{1,255})(?::[0-9]{1,5})?)"
 

@@ -34,6 +34,7 @@ from sipbalancer.sip.uri import addr_spec, parameter, split_values
 
 _ROOMY = 6 * LINES
 """Octets below which that many lines have no room in the usual spelling."""
+_HOPS = {str(hops).encode(): hops for hops in range(1000)}
 
 RouteElement = tuple[bytes, int, int]
 """(URI, cut start, cut end): cutting the spans of the leading elements removes just them, whole lines where whole."""
@@ -109,28 +110,27 @@ class Response(NamedTuple):
 def scan_request(data: bytes) -> RequestFacts:
     """Facts of a request (see Request). MalformedMessage for what must not be forwarded (RFC 3261 16.3)."""
     top = REQUEST_HEAD.match(data)
-    end = data.find(b"\r\n\r\n")
-    if top is None or end < 0 or ODD_LINE.search(data, 0, end) or (end > _ROOMY and data.count(b"\n", 0, end) > LINES):
+    if top is None:
+        return _read_request(data)
+    via_end = top.end() - 2
+    blank = ODD_LINE.search(data, via_end)
+    end = blank.start() - 1 if blank is not None else -1
+    if data[end : end + 4] != b"\r\n\r\n":
         return _read_request(data)
     method, uri, sent_by, before, branch, after = top.groups()
-    via_end = top.end() - 2
     hops_start = data.find(b"\nMax-Forwards: ", via_end, end) + 15
-    call_id = data.find(b"\nCall-ID: ", via_end, end) + 10
-    cseq = data.find(b"\nCSeq: ", via_end, end) + 7
+    call_at = data.find(b"\nCall-ID: ", via_end, end) + 10
+    cseq_at = data.find(b"\nCSeq: ", via_end, end) + 7
     from_at = data.find(b"\nFrom: ", via_end, end) + 7
     to_at = data.find(b"\nTo: ", via_end, end) + 5
-    if hops_start == 14 or call_id == 9 or cseq == 6 or from_at == 6 or to_at == 4:
+    if hops_start == 14 or call_at == 9 or cseq_at == 6 or from_at == 6 or to_at == 4:
         return _read_request(data)
     hops_end = data.find(b"\r\n", hops_start)
-    hops = data[hops_start:hops_end]
-    number, _, cseq_method = data[cseq : data.find(b"\r\n", cseq)].partition(b" ")
-    if cseq_method != method or not number.isdigit() or len(number) > 10 or not hops.isdigit() or len(hops) > 3:
+    hops = _HOPS.get(data[hops_start:hops_end])
+    number, _, cseq_method = data[cseq_at : data.find(b"\r\n", cseq_at)].partition(b" ")
+    if hops is None or cseq_method != method or not number.isdigit() or len(number) > 10:
         return _read_request(data)
-    # The white space in question is rare, but the same Call-ID must be the same to both readers.
-    call = data[call_id : data.find(b"\r\n", call_id)].strip(b" \t\r")
-    from_value = data[from_at : data.find(b"\r\n", from_at)].strip(b" \t\r")
-    to_value = data[to_at : data.find(b"\r\n", to_at)].strip(b" \t\r")
-    if not (call and from_value and to_value):
+    if end > _ROOMY and data.count(b"\n", 0, end) > LINES:
         return _read_request(data)
     route = data.find(b"\nRoute: ", via_end, end)
     return (
@@ -142,11 +142,11 @@ def scan_request(data: bytes) -> RequestFacts:
         via_end,
         sent_by,
         branch,
-        call,
+        data[call_at : data.find(b"\r\n", call_at)],
         number,
-        from_value,
-        to_value,
-        int(hops),
+        data[from_at : data.find(b"\r\n", from_at)],
+        data[to_at : data.find(b"\r\n", to_at)],
+        hops,
         hops_start,
         hops_end,
         () if route < 0 else _scan_routes(data, route + 1, end),

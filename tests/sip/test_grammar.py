@@ -20,7 +20,9 @@ from sipbalancer.sip.grammar import (
 
 @pytest.mark.parametrize(
     "line",
-    [b"Via: x", b"Call-ID: x", b"CSeq: 1 X", b"Max-Forwards: 7", b"X-Foo: y", b"P-Asserted-Identity: y", b"To: z"],
+    [b"Via: x", b"Call-ID: x", b"CSeq: 1 X", b"Max-Forwards: 7", b"X-Foo: y", b"P-Asserted-Identity: y", b"To: z"]
+    # Below the top Via no other Via is read.
+    + [b"VIA: x", b"Timestamp: 1", b"RSeq: 1", b"RAck: 1", b"Content-Length:0", b"MIME-Version: 1.0"],
 )
 def test_a_usual_line_is_not_odd(line: bytes) -> None:
     assert ODD_LINE.search(b"X\r\n" + line) is None
@@ -28,8 +30,25 @@ def test_a_usual_line_is_not_odd(line: bytes) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"v: x", b"via: x", b"VIA: x", b" fold", b"\tfold", b"To:x", b"To : x", b"Call-Id: x", b"Call-ID:x", b"Cseq: 1 X"]
-    + [b"Max-forwards: 7", b"Max-Forwards:7", b"cseq: 1", b"", b"\r"],
+    [
+        b"v: x",
+        b"via: x",
+        b"I: x",
+        b"F: x",
+        b"T: x",
+        b"FROM: x",
+        b"ROUTE: x",
+        b"CALL-ID: x",
+        b"Foo-bar x",
+        b" fold",
+        b"\tfold",
+        b"To:x",
+        b"To : x",
+        b"Call-Id: x",
+        b"Call-ID:x",
+        b"Cseq: 1 X",
+    ]
+    + [b"Max-forwards: 7", b"Max-Forwards:7", b"cseq: 1", b"\r\n", b"\r"],
 )
 def test_any_other_line_is_odd(line: bytes) -> None:
     assert ODD_LINE.search(b"X\r\n" + line)
