@@ -393,6 +393,10 @@ static void release(struct slot *slot) {
 }
 
 static void begin(uint64_t now) {
+    if (SLOTS - free_count >= phones) {
+        counts.skipped++;
+        return;
+    }
     for (int tries = 0; free_count && tries < phones; tries++) {
         int phone = next_phone;
         next_phone = next_phone + 1 == phones ? 0 : next_phone + 1;

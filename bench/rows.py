@@ -106,12 +106,13 @@ def why_void(loop: str, in_flight: int, busy: float, idle: float, messages: int,
 
 def write(path: Path, rows: Iterable[Row]) -> None:
     """A header line and the rows, tab-separated."""
-    lines = ["\t".join(NAMES), *("\t".join(_text(value) for value in astuple(row)) for row in rows)]
+    lines = ["\t".join(NAMES), *("\t".join(as_text(value) for value in astuple(row)) for row in rows)]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """A cell."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return " ".join(text.split())
 

@@ -65,7 +65,9 @@ class Balancer:
         self.table = ServiceTable(config, keys, pins, clock(), seed)
         self.edge = Edge(_open(self.table.legs), SuspectingCore(self.table.forwarder, self._hurry), clock)
         self._prober = Prober(self._probed, clock=clock, silent=self._silent, wait=self._wait, interval=self._interval)
-        self._shedding = Shedding(self._watched, self._servers_of, clock)
+        self._shedding = Shedding(
+            self._watched, self._servers_of, lambda: self.edge.counters.received, clock, self.table.behind
+        )
         self._healths: dict[HealthKey, Health] = {}
         self.watcher: Watcher | None = None
         self._standby = Standby()

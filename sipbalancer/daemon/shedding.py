@@ -1,5 +1,9 @@
 """Overload: new work is shed in the kernel while a receive queue is more than half full. One `Shedding` per process.
 
+Full is what the kernel can hold, or what we cannot read within `PATIENCE`, whichever is less: on a slow or shared CPU
+8 MiB are a second of work, and an answer that comes after the client's own repeat (RFC 3261 T1, 500 ms) is work done
+twice.
+
 What lives here: when to shed and how much of it, and the story of each overload for the log, `status` and the metrics.
 The filter itself is `socket_filter`, the queue's numbers are `socket_queue`'s.
 
@@ -43,6 +47,16 @@ LOOK = 0.05
 LOOK_CLOSELY = 0.01
 """Seconds between two looks: while all queues are below `CLOSE`, and while one is not. 8 MiB fill in 70 ms."""
 CLOSE = 0.125
+PATIENCE = 0.1
+"""Seconds a datagram may wait in a queue that is not called full; a transaction waits there twice."""
+DATAGRAM = 2304
+"""Bytes of the queue one SIP message takes, as Linux counts (measured on loopback: 300 to 1,500 octets)."""
+BACKLOG = 512 * DATAGRAM
+"""A queue of less says nothing of our speed, and is never called full: it may be one burst."""
+MOST_BEHIND = 2.0
+"""Seconds: a guess of more is no guess."""
+MEMORY = 1.0
+"""Seconds in which we forget how quick we were: another process that has the CPU for a moment makes us no slower."""
 CALM = 5.0
 """Seconds without a drop after which an overload is over."""
 
@@ -93,6 +107,35 @@ class Watched(NamedTuple):
     leg: Leg
 
 
+class _Speed:
+    """How many datagrams a second we read when there are enough."""
+
+    def __init__(self) -> None:
+        self._known = 0.0
+        self._at = self._read = 0.0
+        self._backlog = False
+
+    def look(self, queue: Queue, read: int, now: float) -> None:
+        """`read`: datagrams read so far by the whole process."""
+        backlog = queue.used >= BACKLOG
+        if backlog and self._backlog and now > self._at:
+            found = (read - self._read) / (now - self._at)
+            share = min(1.0, (now - self._at) / MEMORY)
+            self._known = max(found, (1 - share) * self._known + share * found)
+        self._backlog, self._at, self._read = backlog, now, read
+
+    def delay(self, queue: Queue) -> float:
+        """Seconds, roughly, that the newest datagram of this queue will have waited."""
+        return queue.used / DATAGRAM / self._known if self._known and queue.used >= BACKLOG else 0.0
+
+    def fill(self, queue: Queue) -> float:
+        """0.0 to 1.0 and more."""
+        if not self._known:
+            return queue.fill
+        room = min(queue.size, max(BACKLOG, int(self._known * PATIENCE * DATAGRAM)))
+        return queue.used / room if room else 0.0
+
+
 class _Story:
     """One leg, and the overload it is in."""
 
@@ -101,6 +144,7 @@ class _Story:
         self.counts = {SHED: 0, FULL: 0}
         self.step = 0
         self.unable = ""
+        self.speed = _Speed()
         self.drops = drops
         """Of the socket, at the last look."""
         self.errors = errors
@@ -130,16 +174,21 @@ class Shedding:
         self,
         watched: Callable[[], Iterable[Watched]],
         exempt: Callable[[str], Iterable[bytes]],
+        read: Callable[[], int],
         clock: Callable[[], float],
+        behind: Callable[[float], None],
         kernel: Kernel | None = None,
     ) -> None:
         """`watched`: the legs to look at now.
 
         `exempt`: the servers of a virtual service (4 or 16 octets each), whose own requests (qualify OPTIONS) are never
-        shed.
+        shed. `read`: datagrams this process has read so far. `behind` is told how many seconds what comes now will have
+        waited in the slowest queue, at each look.
         """
         self._watched = watched
         self._exempt = exempt
+        self._read = read
+        self._behind = behind
         self._clock = clock
         self._kernel: Kernel = kernel or Linux()
         self._stories: dict[str, _Story] = {}
@@ -177,22 +226,27 @@ class Shedding:
     def look(self) -> float:
         """See how full the queues are, and do what that asks for; seconds until the next look."""
         watched = tuple(self._watched())
-        fills = [self._look(each) for each in watched]
+        looks = [self._look(each) for each in watched]
+        self._behind(min(MOST_BEHIND, max((delay for _, delay in looks), default=0.0)))
         for gone in self._stories.keys() - {each.key for each in watched}:
             del self._stories[gone]
-        closely = max(fills, default=0.0) >= CLOSE or any(story.step for story in self._stories.values())
+        closely = max((fill for fill, _ in looks), default=0.0) >= CLOSE or any(
+            story.step for story in self._stories.values()
+        )
         return LOOK_CLOSELY if closely else LOOK
 
-    def _look(self, watched: Watched) -> float:
-        """One leg; how full it is."""
+    def _look(self, watched: Watched) -> tuple[float, float]:
+        """One leg; how full it is, and how far behind we are with it."""
         queue = self._kernel.queue(watched.leg)
         story = self._story(watched, queue)
         dropped = self._count(story, queue.drops)
-        step = 0 if story.unable else step_of(queue.fill, story.step)
+        story.speed.look(queue, self._read(), self._clock())
+        fill = story.speed.fill(queue)
+        step = 0 if story.unable else step_of(fill, story.step)
         if step != story.step:
             self._take(story, watched, step)
         self._tell(story, watched.key, dropped)
-        return queue.fill
+        return fill, story.speed.delay(queue)
 
     def _story(self, watched: Watched, queue: Queue) -> _Story:
         story = self._stories.get(watched.key)

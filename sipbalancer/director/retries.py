@@ -57,7 +57,7 @@ class Retries:
 
     def watch(self, transaction: Transaction, out: bytes, now: float) -> None:
         """A request's first copy left for its server."""
-        wait = transaction.server.health.evidence.wait
+        wait = transaction.server.health.evidence.wait + self._state.unread
         if not transaction.in_dialog or transaction.method == b"BYE":
             transaction.sent = out
         else:
@@ -141,7 +141,7 @@ class Retries:
         transaction.interval = min(2 * transaction.interval, max(LONGEST, wait))
         suspect = transaction.server.health.evidence.suspected and not transaction.tried
         pause = min(transaction.interval, QUIET) if suspect else transaction.interval
-        self._wake(transaction, now + pause)
+        self._wake(transaction, now + pause + self._state.unread)
 
     def _step_in_dialog(self, transaction: Transaction, now: float) -> None:
         """A `down` server still gets its dialogs' requests; the client learns 481 in time, never by a short outage."""
@@ -185,7 +185,7 @@ class Retries:
             state.recent_calls.put(state.call_key(service, transaction.call_id), server.number, now)
         state.outbox.append((transaction.sent, server.flow))
         transaction.interval = server.health.evidence.wait
-        self._wake(transaction, now + transaction.interval)
+        self._wake(transaction, now + transaction.interval + self._state.unread)
         return True
 
     def _other(self, transaction: Transaction) -> RealServer | None:

@@ -76,6 +76,9 @@ class State:
             *(self.moved, self.acks.unheard),
         )
         """All that must be swept."""
+        self.unread = 0.0
+        """Seconds that what comes now waits in our own receive queues; the daemon says so. That much silence is ours:
+        a copy sent because of it makes one more answer to read, and the queue longer."""
         self.suspects: dict[Health, None] = {}
         """Servers that want a probe at once; the daemon takes them after each `due`."""
         self.held: dict[bytes, Transaction] = {}

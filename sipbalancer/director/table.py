@@ -156,6 +156,10 @@ class ServiceTable:
         """A probe sent at `sent` is unanswered after `health.evidence.wait` seconds; others follow it."""
         health.evidence.probe_silent(sent)
 
+    def behind(self, seconds: float) -> None:
+        """What comes now waits this long in our own queues before we read it."""
+        self.state.unread = seconds
+
     def suspects(self) -> tuple[Health, ...]:
         """Servers to probe at once, since the last call: the daemon asks after each `due`."""
         suspects = tuple(self.state.suspects)

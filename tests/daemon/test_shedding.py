@@ -9,12 +9,24 @@ from contextlib import closing
 import pytest
 
 from sipbalancer.daemon.leg import Leg, open_leg
-from sipbalancer.daemon.shedding import CALM, FULL, LADDER, LOOK, LOOK_CLOSELY, SHED, Shedding, Watched, step_of
+from sipbalancer.daemon.shedding import (
+    CALM,
+    DATAGRAM,
+    FULL,
+    LADDER,
+    LOOK,
+    LOOK_CLOSELY,
+    MOST_BEHIND,
+    SHED,
+    Shedding,
+    Watched,
+    step_of,
+)
 from sipbalancer.daemon.socket_queue import Queue
 
 KEY = "192.0.2.10:5060"
 SERVERS = (b"\xc0\x00\x02\x01",)
-SIZE = 1000
+SIZE = 16 << 20
 
 
 class Lab:
@@ -31,9 +43,16 @@ class Lab:
         self.exempt: tuple[bytes, ...] = ()
         self.error: OSError | None = None
         self.watched = [Watched(KEY, leg)]
-        self.shedding = Shedding(lambda: self.watched, lambda key: SERVERS, lambda: self.now, self)
+        self.read = 0
+        self.behind: list[float] = []
+        self.shedding = self.made()
         self.shedding.look()
         self.rates.clear()
+
+    def made(self) -> Shedding:
+        return Shedding(
+            lambda: self.watched, lambda key: SERVERS, lambda: self.read, lambda: self.now, self.behind.append, self
+        )
 
     def queue(self, leg: Leg) -> Queue:
         return Queue(int(self.fill * SIZE), SIZE, self.drops & 0xFFFFFFFF)
@@ -97,6 +116,58 @@ def test_the_filter_follows_the_queue(lab: Lab) -> None:
 def test_the_servers_of_the_service_are_exempt(lab: Lab) -> None:
     lab.look(0.6)
     assert lab.exempt == SERVERS
+
+
+def test_a_slow_process_calls_a_queue_full_that_it_cannot_read_in_time(lab: Lab) -> None:
+    """10,000 a second: 1,000 of them are a tenth of a second, and 2.3 MB of the 16."""
+    for _ in range(20):
+        lab.read += 100
+        lab.look(0.1)
+    assert lab.rates[-1] == 5 / 8
+    for _ in range(20):
+        lab.read += 100
+        lab.look(0.04)
+    assert lab.rates[-1] == 1 / 8
+
+
+def test_how_far_behind_we_are_is_told(lab: Lab) -> None:
+    for _ in range(20):
+        lab.read += 100
+        lab.look(0.1)
+    assert abs(lab.behind[-1] - 0.1 * SIZE / DATAGRAM / 10_000) < 1e-6
+    lab.look(0.01)
+    assert lab.behind[-1] == 0.0, "that little is read in no time"
+    lab.now += 60
+    lab.look(1.0)
+    lab.look(1.0)
+    assert lab.behind[-1] <= MOST_BEHIND
+
+
+def test_little_traffic_says_nothing_of_our_speed(lab: Lab) -> None:
+    for _ in range(20):
+        lab.read += 1
+        lab.look(0.06)
+    assert lab.rates == []
+    lab.look(0.3)
+    assert lab.rates == []
+
+
+def test_a_faster_process_is_believed_at_once(lab: Lab) -> None:
+    for _ in range(20):
+        lab.read += 50
+        lab.look(0.1)
+    lab.read += 1000
+    lab.look(0.1)
+    assert lab.rates[-1] == 0.0
+
+
+def test_a_moment_without_cpu_makes_nobody_slow(lab: Lab) -> None:
+    lab.look(0.1)
+    lab.read += 1000
+    lab.look(0.1)
+    for _ in range(20):
+        lab.look(0.1)
+    assert lab.rates == []
 
 
 def test_it_looks_closely_only_where_there_is_something_to_see(lab: Lab) -> None:
@@ -174,7 +245,7 @@ def test_the_note_says_what_is_done_for_how_long_and_what_it_costs(lab: Lab) -> 
 def test_where_it_cannot_be_done_that_is_known_from_the_start(leg: Leg) -> None:
     lab = Lab(leg)
     lab.error = OSError(errno.EPERM, "Operation not permitted")
-    again = Shedding(lambda: lab.watched, lambda key: SERVERS, lambda: lab.now, lab)
+    again = lab.made()
     again.look()
     assert again.note(KEY).startswith(f"{KEY}: new work cannot be shed here (operation not permitted)")
     lab.fill, lab.drops, lab.errors = 1.0, lab.drops + 9, 12

@@ -27,6 +27,19 @@ def test_an_unanswered_request_is_repeated_ever_less_often_and_for_32_seconds(me
     assert 8 <= len(times) <= 170, "every 200 ms at most, while nobody has judged the server"
 
 
+def test_what_our_own_queue_holds_is_not_the_servers_silence() -> None:
+    stage = Stage(service_of(real("192.0.2.11:5060")))
+    stage.judge("192.0.2.11:5060")
+    stage.table.behind(0.4)
+    evidence = stage.server("192.0.2.11:5060").health.evidence
+    out, _ = stage.sent(request("REGISTER"))
+    assert _times(stage, out, 0.45) == [] and not evidence.suspected
+    times = _times(stage, out, 3)
+    assert times[0] <= 0.2, "100 ms after an answer can have been read"
+    assert evidence.suspected
+    assert min(later - earlier for earlier, later in zip(times, times[1:], strict=False)) >= 0.5
+
+
 def test_the_clients_copies_are_swallowed_until_the_server_says_something() -> None:
     stage = Stage(service_of())
     data = request()
