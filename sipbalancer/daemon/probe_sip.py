@@ -16,6 +16,7 @@ import asyncio
 import errno
 import os
 import re
+import select
 import socket
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,6 +31,10 @@ from sipbalancer.sip.probe import IDENTITY_BYTES, compose_options, identity_of
 
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """Errors that say nothing of the server: we are short of something."""
+
+
+A_MOMENT = 0.01
+"""Seconds to read what has come already; the loop needs one turn."""
 
 
 class _Waking(Protocol):
@@ -51,6 +56,7 @@ class ProbeSocket(DatagramClient):
     ) -> None:
         super().__init__(transport, received, errors, drained)
         self._received = received
+        self._socket = transport.get_extra_info("socket")
 
     async def recv(self) -> tuple[bytes, Any]:
         data, address = await super().recv()
@@ -60,8 +66,14 @@ class ProbeSocket(DatagramClient):
 
     @property
     def waiting(self) -> bool:
-        """Something has come that `recv` was not asked for yet."""
-        return not self._received.empty()
+        """Something has come that `recv` was not asked for yet, or that nobody has read: timers of a loop that is late
+        come before what lies in its sockets."""
+        return not self._received.empty() or self._unread()
+
+    def _unread(self) -> bool:
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
 
 async def connect(server: tuple[str, int], source: str) -> ProbeSocket:
@@ -149,11 +161,13 @@ class Probe:
 
     async def _step(self) -> ProbeOutcome | None:
         burst, now = self._burst, self._clock()
+        if now < burst.next_at:
+            return await self._listen(burst.next_at - now)
+        if self._sock is not None and self._sock.waiting:
+            return await self._listen(A_MOMENT)
         sent = burst.first_silent(now)
         if sent is not None:
             self._silent(sent)
-        if now < burst.next_at or (self._sock is not None and self._sock.waiting):
-            return await self._listen(burst.next_at - now)
         return burst.silence(now) or await self._send()
 
     async def _send(self) -> ProbeOutcome | None:

@@ -110,6 +110,27 @@ def test_receive_looks_at_the_whole_answer(run: Run[None]) -> None:
     run(scenario)
 
 
+def test_an_answer_that_lies_in_the_socket_is_no_silence(run: Run[None]) -> None:
+    """The loop stood still: its timers are late, and come before what it has not read meanwhile."""
+
+    async def scenario() -> None:
+        now, told = [100.0], list[float]()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            asked = Question(server.getsockname(), "", LONG)
+            probe = Probe(asked, secrets.token_bytes, lambda: now[0], told.append)
+            assert await probe._step() is None
+            data, source = server.recvfrom(2000)
+            server.sendto(answer(data), source)
+            now[0] += asked.wait + 1
+            outcome = await probe.ask()
+            assert outcome[:2] == (ProbeResult.OK, "200 OK")
+            assert outcome.probes == 1 and told == []
+            probe.close()
+
+    run(scenario)
+
+
 def mangled(request: bytes, name: str, value: bytes) -> bytes:
     old = header(request, name).encode()
     assert value != old

@@ -30,6 +30,7 @@ def test_an_unanswered_request_is_repeated_ever_less_often_and_for_32_seconds(me
 def test_what_our_own_queue_holds_is_not_the_servers_silence() -> None:
     stage = Stage(service_of(real("192.0.2.11:5060")))
     stage.judge("192.0.2.11:5060")
+    stage.now += 1
     stage.table.behind(0.4)
     evidence = stage.server("192.0.2.11:5060").health.evidence
     out, _ = stage.sent(request("REGISTER"))
