@@ -86,7 +86,11 @@ def _nobody(service: Document) -> str:
     if any(server["verdict"] == "up" for server in pool):
         return ""
     saved = any(server["fallback"] and server["verdict"] != "down" for server in service["servers"])
-    what = "the fallback server gets what is new" if saved else "whatever is new is in danger"
+    resort = ", ".join(plain(name) for name in service.get("last_resort", ()))
+    if resort:
+        what = f"{resort} {'get' if ', ' in resort else 'gets'} what is new, though draining"
+    else:
+        what = "the fallback server gets what is new" if saved else "whatever is new is in danger"
     return f"{plain(service['virtual'])}: none of {_count(len(pool), 'server')} is up: {what}"
 
 

@@ -36,6 +36,7 @@ def _service(service: ServiceSnapshot, rates: Rates) -> Document:
         "chosen": dict(service.chosen),
         "dropped": dict(service.dropped),
         "pins": dict(service.pins),
+        "last_resort": list(service.resort),
         "servers": [_server(server, rates.per_second(service.key, server.key)) for server in service.servers],
     }
 

@@ -83,7 +83,7 @@ def is_for_us(service: VirtualService, facts: RequestFacts) -> bool:
 
 def takes_work(service: VirtualService) -> bool:
     """Whether anybody would take a new request."""
-    return bool(service.eligible) or service.fallback is not None
+    return bool(service.eligible or service.resort) or service.fallback is not None
 
 
 def is_keepalive(data: bytes) -> bool:

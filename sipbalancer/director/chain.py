@@ -20,7 +20,7 @@ from sipbalancer.sip.flow import Flow, address_text
 from sipbalancer.sip.headers import read_message
 from sipbalancer.sip.scan import Request
 
-LINKS = ("transaction", "token", "call", "related", "binding", "scheduler", "fallback", "none")
+LINKS = ("transaction", "token", "call", "related", "binding", "scheduler", "fallback", "draining", "none")
 """In the order they are asked; the last is the 503."""
 
 
@@ -212,7 +212,17 @@ def _others(service: VirtualService) -> str:
 
 def _fallback(asked: Asked) -> str:
     fallback = asked.service.fallback
-    return f"the fallback server, {server_text(fallback)}" if fallback is not None else "no fallback in the file"
+    if fallback is None:
+        return "no fallback in the file"
+    return f"the fallback server, {server_text(fallback)}"
+
+
+def _draining(asked: Asked) -> str:
+    resort = asked.service.resort
+    if asked.decision.by == "draining" and asked.decision.server is not None:
+        others = ", ".join(server.name for server in resort if server is not asked.decision.server)
+        return f"nobody else takes work: {server_text(asked.decision.server)}{'; so would ' + others if others else ''}"
+    return "no draining server would take it"
 
 
 def _none(asked: Asked) -> str:
@@ -227,6 +237,7 @@ _WHY = {
     "binding": _binding,
     "scheduler": _scheduler,
     "fallback": _fallback,
+    "draining": _draining,
     "none": _none,
 }
 

@@ -19,6 +19,7 @@ BEGAN_EMPTY = (
     " ask the server itself (core show channels)"
 )
 """At the very first start too: a new secret is no proof of one, a state folder that was lost makes one as well."""
+TAKES_ALL_THE_SAME = "no other server takes work: what is new still goes to it"
 LONGEST_REGISTRATION = 7200
 """Seconds a server grants at most unless `maxexpires` says less: the default of Asterisk's AORs."""
 
@@ -51,6 +52,8 @@ def _leaving(server: RealServer) -> bool:
 
 def _unknowable(state: State, service: VirtualService, server: RealServer, now: float) -> tuple[str, float]:
     pins = state.pins
+    if server in service.resort:
+        return TAKES_ALL_THE_SAME, 0.0
     if server.serial < 0 or pins.refused:
         return "the pin table is too small (registrations, calls): what is left was not counted", 0.0
     config = service.config

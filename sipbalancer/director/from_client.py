@@ -2,7 +2,7 @@
 
 The chain, first match wins, one counter each:
 transaction -> token (in our Route) -> call pin -> Replaces/Join/Target-Dialog's call -> binding pin -> scheduler ->
-fallback -> 503.
+fallback -> a draining server -> 503.
 """
 
 from __future__ import annotations
@@ -132,6 +132,10 @@ def _decide_new(
         server = _scheduled(state, service, facts, flow, now, key, pin)
         if server is not None:
             return _decided(server, "scheduler", key, cut, aor, pin, None, in_dialog)
+    if service.resort:
+        turn = _hash_key(state, service, facts, flow, pin) or crc32(key)
+        server = service.resort[turn % len(service.resort)]
+        return _decided(server, "draining", key, cut, aor, pin, None, in_dialog)
     if service.fallback is not None:
         return Decision(service.fallback, "fallback", key, cut, aor=aor, pin=pin, in_dialog=in_dialog)
     return Decision(None, "none", key, cut, 503, "no server", aor, pin)
@@ -288,7 +292,9 @@ def _usable(service: VirtualService, server: RealServer, register: bool) -> bool
         return not register
     if verdict is Verdict.DOWN:
         return service.waits_for(server)
-    return not service.eligible
+    if service.eligible or service.saved:
+        return False
+    return server in service.resort if service.resort else True
 
 
 def _of_other_names(

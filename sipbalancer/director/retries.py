@@ -189,10 +189,12 @@ class Retries:
         return True
 
     def _other(self, transaction: Transaction) -> RealServer | None:
-        """Another server that takes work, spread by the transaction's key; else the fallback."""
+        """Another server that takes work, spread by the transaction's key; else the fallback, or a draining one."""
         service = transaction.service
         tried = {transaction.server, *transaction.tried}
         others = [server for server in service.eligible if server not in tried]
+        if not others and service.resort:
+            others = [server for server in service.resort if server not in tried and _would(server, transaction)]
         if others:
             return others[crc32(transaction.key) % len(others)]
         return service.fallback if service.fallback not in tried else None
@@ -331,6 +333,11 @@ class Retries:
         """A probe's outcome is known: 503s that waited for it are decided."""
         self._answered.extend([key for key, transaction in self._state.held.items() if transaction.server in servers])
         self._take(self._answered, now, self.settle)
+
+
+def _would(server: RealServer, transaction: Transaction) -> bool:
+    """A server that says 503 itself (`core stop gracefully`) still answers a REGISTER."""
+    return server.health.verdict is not Verdict.DRAINING or transaction.method == b"REGISTER"
 
 
 def _admitted(server: RealServer, service: VirtualService, now: float) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sipbalancer.director.own_routes import OwnRoute
 
 CHOSEN_BY = (
-    *("transaction", "token", "call", "related", "binding", "scheduler", "fallback", "none"),
+    *("transaction", "token", "call", "related", "binding", "scheduler", "fallback", "draining", "none"),
     *("repeat", "failover"),
     *("client_transaction", "client_token", "client_binding", "client_outbound"),
 )
@@ -64,6 +64,19 @@ def _has_room(server: RealServer) -> bool:
 
 def _any(server: RealServer) -> bool:
     return True
+
+
+_RELUCTANCE = {Verdict.UP: 0, Verdict.STARTING: 2, Verdict.DRAINING: 4}
+"""Of a draining server by its health: one that answers, one nobody has asked, one that says 503 itself."""
+
+
+def _reluctance(server: RealServer) -> int:
+    """Who gets new work when all are draining: rather one drained by hand than one that has never had any weight."""
+    return _RELUCTANCE[server.health.verdict] + (server.weight == 0)
+
+
+def _may_serve(server: RealServer) -> bool:
+    return server.verdict is Verdict.DRAINING and server.health.verdict in _RELUCTANCE
 
 
 class RealServer:
@@ -241,6 +254,11 @@ class VirtualService:
         """Some of `eligible` had been away: registrations may go home."""
         self.taking: frozenset[RealServer] = frozenset()
         """These and the ones at their upper threshold: what is pinned there stays, as under IPVS."""
+        self.resort: tuple[RealServer, ...] = ()
+        """The draining servers that take new work all the same: nobody else does, nor a fallback server. IPVS would
+        refuse; but a server somebody drained for tomorrow's upgrade is better than 503 for all when the other dies."""
+        self.saved = False
+        """The fallback server takes work."""
         self.readdquiescent = False
         """The file's global word, see `waits_for`."""
         self._limited: tuple[RealServer, ...] = ()
@@ -329,6 +347,9 @@ class VirtualService:
         self.eligible = first_group(up, _priority, _has_room) or first_group(starting, _priority, _has_room)
         home = first_group(up, _priority, _any) or first_group(starting, _priority, _any)
         self.taking = frozenset((*self.eligible, *home))
+        fallback = self.fallback
+        self.saved = fallback is not None and fallback.verdict in (Verdict.UP, Verdict.STARTING)
+        self.resort = () if home or self.saved else first_group(self.servers, _reluctance, _may_serve)
         self.returned = any(server.recovered for server in self.eligible)
 
     def measure(self) -> None:

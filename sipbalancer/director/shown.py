@@ -37,6 +37,7 @@ def _service(state: State, service: VirtualService, now: float) -> ServiceSnapsh
         dropped=dict(service.dropped),
         pins=_pins(state, service),
         notes=(),
+        resort=tuple(server.name for server in service.resort),
     )
 
 

@@ -83,7 +83,7 @@ class ServiceSnapshot(NamedTuple):
     scheduler: str
     servers: tuple[ServerSnapshot, ...]
     chosen: Mapping[str, int]
-    """transaction, token, call, related, binding, scheduler, fallback, none -> count."""
+    """transaction, token, call, related, binding, scheduler, fallback, draining, none -> count."""
     dropped: Mapping[str, int]
     """Reason -> datagrams that went nowhere, or were answered with an error of ours."""
     pins: Mapping[str, int]
@@ -92,6 +92,8 @@ class ServiceSnapshot(NamedTuple):
     """What the operator must know: address not on this host, small buffers ..."""
     standby: bool = False
     """The virtual address is not on this host: another has it."""
+    resort: tuple[str, ...] = ()
+    """Draining servers that get what is new, as nobody else takes work."""
 
 
 class Snapshot(NamedTuple):

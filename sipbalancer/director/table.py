@@ -197,6 +197,9 @@ class ServiceTable:
         if changed:
             for service in self.state.services.values():
                 service.refresh()
+                if service.resort:
+                    names = ", ".join(server.name for server in service.resort)
+                    self.state.tell(f"{service.key}: nobody else takes work: what is new goes to {names}, draining")
         return tuple(changed.values())
 
     @staticmethod

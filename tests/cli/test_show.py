@@ -205,6 +205,9 @@ def test_a_pool_with_nobody_up_is_said_on_top() -> None:
     fallback = {**SERVER, "fallback": True, "verdict": "up"}
     text = shown(status_view({**DOCUMENT, "services": [{**service, "servers": [SERVER, fallback]}]}))
     assert "none of 1 server is up: the fallback server gets what is new" in text
+    drained = {**service, "last_resort": ["pbx1", "pbx2"]}
+    text = shown(status_view({**DOCUMENT, "services": [drained]}))
+    assert "none of 1 server is up: pbx1, pbx2 get what is new, though draining" in text
     up = {**SERVER, "verdict": "up"}
     assert "is up" not in shown(status_view({**DOCUMENT, "services": [{**service, "servers": [SERVER, up]}]}))
 

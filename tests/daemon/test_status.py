@@ -48,6 +48,7 @@ def test_the_document_has_all_that_status_shows() -> None:
                 "chosen": {"call": 1},
                 "dropped": {"malformed": 2},
                 "pins": {"binding": 4},
+                "last_resort": [],
                 "servers": [
                     {
                         "name": "ast1",

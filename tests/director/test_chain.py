@@ -81,8 +81,8 @@ def test_the_refusals_of_a_clients_request() -> None:
     for server in pool.servers:
         pool.balancer.judge(server, result=ProbeResult.REFUSED, text="port refused")
     said = explained(pool, request("INVITE", "sip:600@10.0.0.1", f"User-Agent: {'x' * 99}", call="c4"), PHONE)
-    assert [step.link for step in said.steps][-3:] == ["scheduler", "fallback", "none"]
-    assert "nobody takes new work: 10.0.0.11:5060 (down: port refused)" in said.steps[-3].why
+    assert [step.link for step in said.steps][-4:] == ["scheduler", "fallback", "draining", "none"]
+    assert "nobody takes new work: 10.0.0.11:5060 (down: port refused)" in said.steps[-4].why
     assert said.outcome.startswith("answered by the balancer with 503 Service Unavailable: no server takes new work")
 
 

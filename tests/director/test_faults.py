@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sipbalancer.director import learn
 from sipbalancer.director.forwarder import Forwarder
+from sipbalancer.director.transactions import Transaction
 from sipbalancer.sip.flow import flow_of
 from tests.director.stage import A, Stage, packed, request
 
@@ -70,18 +70,20 @@ def test_one_transaction_that_cannot_expire_leaves_the_others(monkeypatch: pytes
     stage = Stage()
     for number in range(3):
         stage.send(request("BYE", call=f"c{number}", branch=f"z9hG4bK{number}"))
-    ended: list[object] = []
+    forwarder, ended = stage.table.forwarder, []
+    verb = forwarder._unanswered
 
-    def once(*words: object) -> None:
-        ended.append(words)
+    def once(transaction: Transaction, now: float) -> None:
+        ended.append(transaction)
         if len(ended) == 1:
             fault()
+        verb(transaction, now)
 
-    monkeypatch.setattr(learn, "call_ends", once)
+    monkeypatch.setattr(forwarder, "_unanswered", once)
     due(stage, 40)
     assert len(ended) == 3
     assert stage.dropped()["internal error"] == stage.table.state.internal_errors == 1
-    assert stage.dropped()["unanswered"] == 3
+    assert stage.dropped()["unanswered"] == 2
 
 
 def test_one_refusal_costs_itself(monkeypatch: pytest.MonkeyPatch) -> None:

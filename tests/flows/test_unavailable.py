@@ -92,3 +92,25 @@ def test_a_stopped_server_starts_again_and_gets_its_share() -> None:
     assert pool.verdicts() == [("10.0.0.11:5060", new) for new in ("draining", "down", "up")]
     phones = [pool.registered(user) for user in list(USERS)[:6]]
     assert sum(pool.home(phone.user).address == home.address for phone in phones) == 3
+
+
+def test_a_pool_whose_only_living_server_is_drained_goes_on_working_there() -> None:
+    """Somebody drained one for tomorrow's upgrade; at 3 a.m. the other one dies."""
+    pool = Pool(2)
+    phones = [pool.registered(user) for user in list(USERS)[:4]]
+    kept, dead = pool.servers.values()
+    pool.balancer.table.drain(kept.address[0], pool.now)
+    pool.kill(dead)
+    pool.run(15)
+    for phone in phones:
+        pool.send(phone, phone.register(pool.now))
+        assert pool.calls(phone, "600").state is CallState.TALKING
+        assert phone.registration.last_status == 200
+        assert pool.home(phone.user) is kept
+    newcomer = pool.registered("1030")
+    assert pool.calls(newcomer, "600").state is CallState.TALKING
+    pool.revive(dead)
+    pool.run(15)
+    pool.send(newcomer, newcomer.register(pool.now))
+    pool.run(2)
+    assert pool.home("1030").address == dead.address
