@@ -144,7 +144,7 @@ def registered(
         state.challenged.put(state.call_key(service, transaction.call_id), server.number, now)
     if status >= 300 or not aor:
         return
-    if transaction is not None and _renewed(state, service, server, pin, data, transaction, client, now):
+    if transaction is not None and _renewed(state, service, transaction, data, now):
         return
     listed = read_contacts(data)
     state.provisional.drop(pin ^ hash(client[1]))
@@ -152,27 +152,29 @@ def registered(
     _bind(state, service, server, aor, pin, listed, transaction, client, now)
 
 
-def _renewed(
-    state: State,
-    service: VirtualService,
-    server: RealServer,
-    pin: int,
-    data: bytes,
-    transaction: Transaction,
-    client: Flow,
-    now: float,
-) -> bool:
+def refreshed(state: State, service: VirtualService, transaction: Transaction, data: bytes, now: float) -> bool:
+    """A 2xx to REGISTER as nearly all of them are. False, and nothing learned, for one that `final` must read."""
+    if transaction.persistence or not transaction.inward or not _renewed(state, service, transaction, data, now):
+        return False
+    state.transactions.end(transaction, now)
+    return True
+
+
+def _renewed(state: State, service: VirtualService, transaction: Transaction, data: bytes, now: float) -> bool:
     """The usual 2xx, a refresh of one known Contact, without the general reader."""
     granted = only_contact(data)
     if granted is None or not granted.expires:
         return False
     if transaction.data.find(b"\nContact: <" + granted.uri + b">") < 0:
         return False  # what was granted is not what this phone asked for
-    if not state.bindings[service.leg].renew(pin, granted.uri, client[1], server.serial, now, granted.expires):
+    pin, server, client = transaction.pin, transaction.server.serial, transaction.client[1]
+    if not transaction.aor or not state.bindings[service.leg].renew(
+        pin, granted.uri, client, server, now, granted.expires
+    ):
         return False
     if transaction.provisional_pin:
-        state.provisional.drop(pin ^ hash(client[1]))
-    state.pins.put(pin, server.serial, PinKind.BINDING, now + max(service.config.persistent, granted.expires))
+        state.provisional.drop(pin ^ hash(client))
+    state.pins.put(pin, server, PinKind.BINDING, now + max(service.config.persistent, granted.expires))
     return True
 
 

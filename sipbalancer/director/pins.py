@@ -172,8 +172,7 @@ class PinTable:
         """Pin `key` to `server` until `until` (rounded up to a whole second), or change the pin it has.
 
         False, and one more `refused`, when both buckets are full of live pins or the server has no identity (-1).
-        """
-        # Written out as far as a renewal goes, which is what most puts are.
+        """  # Written out as far as a renewal goes, which is what most puts are.
         if server < 0:
             self.refused += 1
             return False
@@ -185,13 +184,13 @@ class PinTable:
         one = (key & self._mask) << 5
         two = one ^ (tag & self._mask | 1) << 5
         first = _eight(tags, one << 2)
-        second = _eight(tags, two << 2)
         if tag in first:
             at = one + first.index(tag)
-        elif tag in second:
-            at = two + second.index(tag)
         else:
-            return self._insert(key, value, one, first, two, second)
+            second = _eight(tags, two << 2)
+            if tag not in second:
+                return self._insert(key, value, one, first, two, second)
+            at = two + second.index(tag)
         words = self._words
         spot = (at >> 5 << 4) + 8 + (at & 7)
         mark = tags[at + 8]
@@ -199,7 +198,7 @@ class PinTable:
         if mark >> 6 != key & _LOW or old & 0xFFFF != key >> 18 & _CHECK | mark & _GENERATION:
             at, old = self._find_twin(key)
             if at < 0:
-                return self._insert(key, value, one, first, two, second)
+                return self._insert(key, value, one, first, two, _eight(tags, two << 2))
             spot = _word_at(at)
         words[spot] = value | old & 0xFFFF
         if (old ^ value) & 0xFFFF0000:

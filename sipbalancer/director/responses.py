@@ -28,6 +28,7 @@ from sipbalancer.sip.uri import parameter, read_place
 
 _BRANCH = len(MAGIC_COOKIE)
 _CACHED = 32768
+_SEMICOLON = 0x3B
 
 
 class Responses:
@@ -48,20 +49,24 @@ class Responses:
             ours = status >= 200 and self._state.repeats.end(request_key(_cseq_method(data), branch))
             service.dropped["answer to us" if ours else "response to us"] += 1
             return None
-        back = self._return_flow(service, data, next_start, next_end)
-        sender = service.source(flow_in[1])
+        key = branch[_BRANCH : _BRANCH + TRANSACTION_KEY]
+        transaction = self._state.transactions.pending.get(key)
+        if transaction is not None and says_way_back(data, next_start, next_end, transaction):
+            back = transaction.client
+        else:
+            back = self._return_flow(service, data, next_start, next_end)
+        sender = service.by_packed.get(flow_in[1]) or service.source(flow_in[1])
         server = sender or service.by_packed.get(back[1]) or self._odd_port(service, back, branch, now)
         if server is None:
             service.dropped["response from a stranger"] += 1
             return None
         server.responses[status // 100] += 1
-        key = branch[_BRANCH : _BRANCH + TRANSACTION_KEY]
-        transaction = self._state.transactions.pending.get(key)
         if transaction is not None and (transaction.inward is not (sender is not None)):
             transaction = None  # not from the side that was asked
         if sender is not None:
             sender.health.evidence.answered(transaction is not None and transaction.in_dialog, now)
-        if self._is_given_up(transaction, key, branch, now):
+        usual = transaction is not None and not transaction.cancelled and branch.endswith(transaction.server.tag)
+        if not usual and self._is_given_up(transaction, key, branch, now):
             self._clean_up(key, branch, status, data, now)
             return None
         if status < 200:
@@ -74,13 +79,19 @@ class Responses:
             and self._kept(transaction, (pop_via(data, start, end), back), now)
         ):
             return None
-        else:
+        elif (
+            transaction is None
+            or status >= 300
+            or transaction.method != b"REGISTER"
+            or service.config.maxexpires
+            or not learn.refreshed(self._state, service, transaction, data, now)
+        ):
             if transaction is None and status < 300 and _cseq_method(data) == b"INVITE":
                 self._said_again(service, sender is not None, key, (pop_via(data, start, end), back), now)
             self._learn(service, server, sender is not None, status, data, transaction, back, now)
             if service.config.maxexpires and status < 300 and sender is not None and _cseq_method(data) == b"REGISTER":
                 return self._shorter(service, pop_via(data, start, end)), back
-        return pop_via(data, start, end), back
+        return data[:start] + data[end:], back
 
     def _odd_port(self, service: VirtualService, back: Flow, branch: bytes, now: float) -> RealServer | None:
         """A server that asked from another port than its own: only for what it did ask, or anybody could reach any port
@@ -184,6 +195,13 @@ class Responses:
                 self._back = {}
             self._back[text] = flow
         return flow
+
+
+def says_way_back(data: bytes, start: int, end: int, transaction: Transaction) -> bool:
+    """Whether the Via data[start:end] asks for the flow we know the request came on: what `_return_flow` would read."""
+    asked = b";rport" + transaction.client[2]
+    at = data.find(asked, start, end) + len(asked)
+    return at >= start + len(asked) and (at == end or data[at] == _SEMICOLON) and transaction.inward
 
 
 def _cseq_method(data: bytes) -> bytes:

@@ -55,7 +55,10 @@ def only_contact(data: bytes) -> Contact | None:
         return Contact(data[start:closing], None) if closing >= 0 else None
     stop = data.find(b";", at, end)
     life = data[at : end if stop < 0 else stop]
-    return Contact(data[start:closing], int(life)) if life.isdigit() and len(life) < 10 else None
+    if not life.isdigit() or len(life) > 9:
+        return None
+    # Past the named tuple's own constructor, which costs 250 ns more on every answer to a REGISTER.
+    return tuple.__new__(Contact, (data[start:closing], int(life)))
 
 
 def _contact(element: bytes, default: int | None) -> Contact:

@@ -122,3 +122,21 @@ def test_a_stranger_reaches_no_other_port_of_a_servers_host(port: int) -> None:
     ) % (stage.service.sent_by, host.encode(), port)
     assert stage.send(forged) is None
     assert stage.service.dropped["response from a stranger"] == 1
+
+
+def test_the_way_back_is_the_same_with_and_without_memory() -> None:
+    with_memory, without = Stage(), Stage()
+    for via in (
+        "10.1.0.1:5060;rport",
+        "10.1.0.1:5060;rport=5060;received=10.1.0.1;x=y",
+        "10.1.0.9:5060",
+        "10.1.0.1:5070",
+    ):
+        for stage in (with_memory, without):
+            stage.registered()
+        data = request(branch=f"z9hG4bK{len(via)}", call=via, via=via)
+        out, server = with_memory.sent(data)
+        assert without.to(data) == server
+        without.table.state.transactions.pending.clear()
+        for said in (out, out.replace(b";received=10.1.0.1", b";received=10.1.0.12"), out.replace(b"rport=", b"x=")):
+            assert with_memory.send(answer(said, 180), server) == without.send(answer(said, 180), server)
