@@ -9,7 +9,8 @@ SPREAD = 5.0
 """Percent that a survivor may have more or less than its third."""
 HEADINGS = (
     "phones, four servers, one killed", "wanted met", "noticed", "all back, window computed", "spread",
-    "most REGISTERs in any second, registerrate", "503", "without registration", "Retry-After ignored by",
+    "most REGISTERs in any second (with repeats), registerrate", "503", "without registration",
+    "Retry-After ignored by",
 )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def _cells(row: Row) -> list[str]:
         f"{row['notice']} s",
         f"{row['all_back_s'] or '-'} s, {row['window_s']} s",
         f"{row['spread_pct']} %",
-        f"{row['most_in_a_second']}, {row['rate']}",
+        f"{row['most_in_a_second']} ({row['with_repeats']}), {row['rate']}",
         row["told_503"],
         f"{row['uncovered_phones']} phones, worst {row['uncovered_worst_s']} s",
         f"{row['ignoring_phones']} phones",

@@ -29,13 +29,15 @@ LONGEST = 65535
 
 
 class StampedStation(Station):
-    """`times`: of each REGISTER, repeats too, seconds of CLOCK_MONOTONIC."""
+    """`times`: of each REGISTER, seconds of CLOCK_MONOTONIC; `repeats`: of those that came before."""
 
     def __init__(self, server: EmbeddedServer, sock: socket.socket) -> None:
         super().__init__(server)
         self._sock = sock
         self._epoch = time.time() - time.monotonic()
         self.times: list[float] = []
+        self.repeats: list[float] = []
+        self._seen: set[bytes] = set()
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._loop.add_reader(sock, self._read)
 
@@ -46,9 +48,14 @@ class StampedStation(Station):
             except BlockingIOError:
                 return
             if data.startswith(b"REGISTER"):
-                seconds, nanoseconds = TIMESPEC.unpack(said[0][2])
-                self.times.append(seconds + nanoseconds / 1e9 - self._epoch)
+                self._note(data, *TIMESPEC.unpack(said[0][2]))
             self.datagram_received(data, source)
+
+    def _note(self, data: bytes, seconds: int, nanoseconds: int) -> None:
+        branch = data[data.find(b";branch=") :].partition(b"\r\n")[0]
+        times = self.repeats if branch in self._seen else self.times
+        times.append(seconds + nanoseconds / 1e9 - self._epoch)
+        self._seen.add(branch)
 
     def send(self, datagrams: list[Datagram]) -> None:
         for data, destination in datagrams:
@@ -56,13 +63,13 @@ class StampedStation(Station):
         self._set_timer()
 
 
-async def serve(address: Address, name: str, phones: int) -> list[float]:
+async def serve(address: Address, name: str, phones: int) -> dict[str, list[float]]:
     users = {f"u{index:05}": f"secretu{index:05}" for index in range(phones)}
     station = StampedStation(EmbeddedServer(address, users, "crowd", Random(name), name=name), bound_socket(address))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
-    return station.times
+    return {"times": station.times, "repeats": station.repeats}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.faults import avalanche_table
-from bench.faults.avalanche import most
+from bench.faults.avalanche import arguments, most, window_of
 from bench.faults.wanted import chance, misses, verdict
 from tests.bench.faults.rows import ROW
 
@@ -63,6 +63,12 @@ def test_the_verdict_in_words() -> None:
 def test_the_most_in_any_second_wherever_it_begins() -> None:
     assert most([0.0, 0.9, 1.0, 1.5, 1.8, 1.89, 3.0], 1.0) == 5
     assert most([], 1.0) == 0
+
+
+def test_the_window_computed() -> None:
+    assert window_of(arguments([]), 2500) == 0.8 * 75 + 26
+    at_once = arguments(["--at-once", "--rate", "150"])
+    assert round(window_of(at_once, 2500), 1) == round(5000 / (450 - 20000 / 60) + 26, 1)
 
 
 def test_the_avalanche_as_wanted() -> None:
