@@ -6,10 +6,12 @@
 
 Four embedded servers in processes of their own stand for Asterisks (four real ones with 10,000 users each would take
 what two cores have); the phones are one process with nothing but REGISTER. Balancer: `maxexpires` = life,
-`registerrate` = rate. One phone in ten ignores Retry-After. The window computed: a phone comes at its next refresh (0.8
-of its life), may be held off 8 s, may be sent away for at most 14 s, and needs one exchange more. When all come at once:
-what they need, at two REGISTERs each (their nonces are another server's), by what the survivors admit beyond the others'
-refreshes (two each as well: nonces live 32 s), and the same 8, 14 and one exchange.
+`registerrate` = rate. One phone in ten ignores Retry-After.
+
+The window computed: a phone comes at its next refresh (0.8 of its life), may be held off 8 s, may be sent away for at
+most 14 s, and needs one exchange more. When all come at once: what they need, at two REGISTERs each (their nonces are
+another server's), by what the survivors admit beyond the others' refreshes (two each as well: nonces live 32 s), and
+the same 8, 14 and one exchange.
 """
 
 from __future__ import annotations
