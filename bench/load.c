@@ -7,13 +7,15 @@
  * HOPS       1: the program under test is a SIP proxy (Via, Record-Route, Path, Max-Forwards are checked); 0: it is blind
  * PATIENCE   seconds after which what is missing is lost; 2 when not given
  *
- * The program under test listens at 127.0.0.1:TARGET_PORT and forwards to 127.0.2.1, .2 and .3, port 5070.
+ * The program under test listens at 127.0.0.1:TARGET_PORT and forwards to 127.0.2.1 and the addresses after it, port 5070.
  * Commands on stdin, one JSON line on stdout for each:
  *
  *   run MIX LOOP SIZE WAIT WARM SECONDS PID[,PID...]
  *     MIX register|call|storm (one call among 49 REGISTERs), LOOP closed (SIZE in flight) or open (SIZE transactions per
  *     second, Poisson; latency is taken from the kernel's time of arrival) or step (as open, and when the measurement has
  *     ended a sixth of that for five seconds), WAIT block|nap, PIDs: whose CPU time counts
+ *   all SIZE FIRST COUNT       COUNT phones from FIRST on register once each, SIZE in flight; CPU is not measured
+ *   order random|ring          which phone is next: a random one, so that no cache has it, or one after the other
  *   quit
  *
  * Every answer is held against what was asked: phone, Via, Call-ID, CSeq; every request against what the program under
@@ -131,7 +133,8 @@ static struct in phone_in, server_in;
 static struct counts counts;
 static uint32_t *samples;
 static size_t sample_count;
-static int phones, hops, next_phone;
+static int phones, hops, next_phone, at_random;
+static uint64_t longest_nap = NAP;
 static int measuring, timing, calling, storming;
 static uint64_t patience = 2 * SECOND, calm, last_lost; /* step: when the load fell, and when what was lost last began */
 static char first_wrong[512];
@@ -392,13 +395,19 @@ static void release(struct slot *slot) {
     free_slots[free_count++] = (int)(slot - slots);
 }
 
+static uint64_t random_bits(void) {
+    static uint64_t x = 88172645463325252ull;
+    x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+    return x;
+}
+
 static void begin(uint64_t now) {
     if (SLOTS - free_count >= phones) {
         counts.skipped++;
         return;
     }
     for (int tries = 0; free_count && tries < phones; tries++) {
-        int phone = next_phone;
+        int phone = at_random ? (int)((random_bits() >> 11) % (unsigned)phones) : next_phone;
         next_phone = next_phone + 1 == phones ? 0 : next_phone + 1;
         if (phone_slot[phone] >= 0) continue;
         struct slot *slot = &slots[free_slots[--free_count]];
@@ -524,7 +533,7 @@ static void asked(const char *bytes, size_t length, struct sockaddr_in from, uin
     static char vias[MESSAGE], record_routes[MESSAGE];
     struct message m;
     struct text values[FIELDS];
-    int phone, server = (int)(ntohl(at) & 255);
+    int phone, server = (int)(ntohl(at) & 0xFFFF);
     char branch[18], address[32];
     if (length < 16) return wrong("not a request", bytes, length);
     enum kind kind = bytes[0] == 'R'   ? REGISTER
@@ -557,7 +566,7 @@ static void asked(const char *bytes, size_t length, struct sockaddr_in from, uin
     values[CONTACT] = m.contact;
     const char *space = m.cseq.at ? memchr(m.cseq.at, ' ', m.cseq.length) : NULL;
     values[CSEQ] = (struct text){m.cseq.at, space ? (size_t)(space - m.cseq.at) : 0};
-    values[SERVER] = (struct text){address, (size_t)sprintf(address, "127.0.2.%d:%d", server, SERVER_PORT)};
+    values[SERVER] = (struct text){address, (size_t)sprintf(address, "127.0.%d.%d:%d", server >> 8, server & 255, SERVER_PORT)};
     uint64_t *stamps = slot ? slot->sent : NULL;
 #define ANSWER(k) enqueue(&server_out, k, values, from, at, stamps ? &stamps[k] : NULL)
     if (kind == OPTIONS_200) ANSWER(OPTIONS_200);
@@ -667,12 +676,6 @@ static void report(const struct counts *from, const struct counts *to, const str
 
 /* The loop. */
 
-static uint64_t random_bits(void) {
-    static uint64_t x = 88172645463325252ull;
-    x ^= x << 13, x ^= x >> 7, x ^= x << 17;
-    return x;
-}
-
 static uint64_t gap(double rate) { /* ns to the next arrival of a Poisson stream */
     return (uint64_t)(-log(((double)(random_bits() >> 11) + 1) / 9007199254740993.0) / rate * 1e9);
 }
@@ -685,7 +688,7 @@ static void rest(int blocking, int busy, uint64_t until) {
     }
     uint64_t now = clock_ns(CLOCK_MONOTONIC);
     if (until <= now) return;
-    uint64_t nap = until - now < NAP ? until - now : NAP;
+    uint64_t nap = until - now < longest_nap ? until - now : longest_nap;
     struct timespec t = {0, (long)nap};
     nanosleep(&t, NULL);
 }
@@ -711,6 +714,7 @@ static void run(int open_loop, int step, double size, int blocking, double warm,
     memset(&counts, 0, sizeof counts);
     sample_count = 0;
     first_wrong[0] = 0;
+    longest_nap = !open_loop && size >= MANY ? LONG_NAP : NAP;
     timing = open_loop;
     setsockopt(phone_in.fd, SOL_SOCKET, SO_TIMESTAMPNS, &timing, sizeof timing);
     setsockopt(server_in.fd, SOL_SOCKET, SO_TIMESTAMPNS, &timing, sizeof timing);
@@ -739,7 +743,7 @@ static void run(int open_loop, int step, double size, int blocking, double warm,
             checked = now;
         }
         if (at_end.wall && now >= stop && (free_count == SLOTS || now > last)) break;
-        if (!came) rest(blocking, 1, open_loop && now < stop ? next : now + NAP);
+        if (!came) rest(blocking, 1, open_loop && now < stop ? next : now + longest_nap);
     }
     for (uint64_t until = now + SECOND / 5; now < until; now = clock_ns(CLOCK_MONOTONIC)) { /* last ACKs, late copies */
         receive(&server_in, 0, now), receive(&phone_in, 1, now);
@@ -750,7 +754,35 @@ static void run(int open_loop, int step, double size, int blocking, double warm,
     report(&from, &to, &at_start, &at_end);
 }
 
+/* `count` phones from `first` on register, once each. */
+static void register_all(int size, int first, int count) {
+    uint64_t now = clock_ns(CLOCK_MONOTONIC), began = now, checked = now;
+    memset(&counts, 0, sizeof counts);
+    first_wrong[0] = 0;
+    calling = storming = 0;
+    next_phone = first;
+    int random_before = at_random;
+    at_random = 0;
+    longest_nap = LONG_NAP;
+    while (counts.begun < (uint64_t)count || free_count < SLOTS) {
+        int came = receive(&server_in, 0, now);
+        came += receive(&phone_in, 1, now);
+        now = clock_ns(CLOCK_MONOTONIC);
+        while (counts.begun < (uint64_t)count && SLOTS - free_count < size) begin(now);
+        flush(&server_out), flush(&phone_out);
+        if (now - checked > SECOND / 10) give_up(now, patience), checked = now;
+        if (!came) rest(0, 1, now + longest_nap);
+    }
+    at_random = random_before;
+    printf("{\"seconds\": %.3f, \"completed\": %lu, \"lost\": %lu, \"wrong\": %lu, \"first_wrong\": \"%s\"}\n",
+           (double)(now - began) / 1e9, counts.completed, counts.lost, counts.wrong, first_wrong);
+    fflush(stdout);
+}
+
 static int command(char *line) {
+    int first, many, at_once;
+    if (sscanf(line, "all %d %d %d", &at_once, &first, &many) == 3) return register_all(at_once, first, many), 1;
+    if (!strncmp(line, "order ", 6)) return at_random = !strncmp(line + 6, "random", 6), 1;
     char mix[16], loop[16], wait[16], list[1024];
     double size, warm, seconds;
     pid_t pids[64];

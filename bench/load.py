@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -14,6 +14,8 @@ from typing import IO, Any, NamedTuple
 HERE = Path(__file__).parent
 MESSAGES = HERE / "messages"
 PORT = 5060
+IN_FLIGHT = 256
+"""While phones register once each."""
 
 
 class Cores(NamedTuple):
@@ -52,6 +54,16 @@ class Said(NamedTuple):
     first_wrong: str
 
 
+class Filled(NamedTuple):
+    """What `register_all` says."""
+
+    seconds: float
+    completed: int
+    lost: int
+    wrong: int
+    first_wrong: str
+
+
 def missing() -> str:
     """Why there can be no load here, "" when there can."""
     return "" if shutil.which("gcc") else "gcc is missing, and the load is written in C: apt-get install gcc libc6-dev"
@@ -78,11 +90,19 @@ def on_core(core: int) -> Iterator[None]:
 class Load:
     """The phones and servers of one program under test."""
 
-    def __init__(self, program: Path, phones: int, hops: int, core: int, patience: float = 2.0) -> None:
-        """`patience`: seconds after which what is missing is lost."""
+    def __init__(
+        self,
+        program: Path,
+        phones: int,
+        hops: int,
+        core: int,
+        patience: float = 2.0,
+        inside: Sequence[str] = (),
+    ) -> None:
+        """`patience`: seconds after which what is missing is lost; `inside`: the words before the command."""
         with on_core(core):
             self._process = subprocess.Popen(
-                [str(program), str(MESSAGES), str(PORT), str(phones), str(hops), str(patience)],
+                [*inside, str(program), str(MESSAGES), str(PORT), str(phones), str(hops), str(patience)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -94,10 +114,21 @@ class Load:
     ) -> Said:
         """Measure; `seconds`: warming up, measuring. RuntimeError when the load has died."""
         wait = "block" if block else "nap"
-        words = f"run {mix} {loop} {size:g} {wait} {seconds[0]} {seconds[1]} {','.join(map(str, pids))}\n"
-        self._pipe(self._process.stdin).write(words)
-        self._pipe(self._process.stdin).flush()
+        self._tell(f"run {mix} {loop} {size:g} {wait} {seconds[0]} {seconds[1]} {','.join(map(str, pids))}")
         return Said(**self._read())
+
+    def register_all(self, first: int, count: int) -> Filled:
+        """`count` phones from `first` on register once each."""
+        self._tell(f"all {IN_FLIGHT} {first} {count}")
+        return Filled(**self._read())
+
+    def at_random(self) -> None:
+        """From now on the next phone is any, so that no cache has it."""
+        self._tell("order random")
+
+    def _tell(self, words: str) -> None:
+        self._pipe(self._process.stdin).write(f"{words}\n")
+        self._pipe(self._process.stdin).flush()
 
     def close(self) -> None:
         self._pipe(self._process.stdin).close()

@@ -47,13 +47,24 @@ def _said(*command: str) -> str:
     return found[0] if found else "?"
 
 
-def _kamailio(config: str) -> Callable[[Path], list[str]]:
-    def command(folder: Path) -> list[str]:
-        define = f'LIST="{HERE / "dispatcher.list"}"'
-        options = ["-DD", "-E", "-m", "8192", "-b", "4194304", "-Y", str(folder), "-P", str(folder / "pid")]
-        return [_which("kamailio") or "kamailio", *options, "-A", define, "-f", str(HERE / config)]
+def kamailio_missing() -> str:
+    return _needs("kamailio", "kamailio")
 
-    return command
+
+def kamailio(folder: Path, config: str, *defines: str) -> list[str]:
+    """Its command, with room and buffers that let nothing be lost; `defines` as after -A."""
+    options = ["-DD", "-E", "-m", "8192", "-b", "4194304", "-Y", str(folder), "-P", str(folder / "pid")]
+    told = [word for define in defines for word in ("-A", define)]
+    return [_which("kamailio") or "kamailio", *options, *told, "-f", str(HERE / config)]
+
+
+def _forwarding(name: str, config: str, workers: int) -> Program:
+    defines = f'LIST="{HERE / "dispatcher.list"}"', f"WORKERS={workers}"
+    return Program(name, 1, kamailio_missing, _kamailio_version, lambda folder: kamailio(folder, config, *defines))
+
+
+def _kamailio_version() -> str:
+    return _said(_which("kamailio") or "", "-v")
 
 
 def _stream_module() -> Path | None:
@@ -84,22 +95,15 @@ def _sipbalancer_version() -> str:
 
 
 FORWARD, T_RELAY, BLIND, OURS = "kamailio forward()", "kamailio t_relay()", "nginx stream", "sipbalancer"
+FORWARD_8, T_RELAY_8 = f"{FORWARD}, 8 workers", f"{T_RELAY}, 8 workers"
+BEST_OF = {FORWARD: (FORWARD, FORWARD_8), T_RELAY: (T_RELAY, T_RELAY_8)}
+"""A comparison with Kamailio is one with the better of these; eight workers is what Debian's file starts."""
 
 PROGRAMS = (
-    Program(
-        FORWARD,
-        1,
-        lambda: _needs("kamailio", "kamailio"),
-        lambda: _said(_which("kamailio") or "", "-v"),
-        _kamailio("kamailio-forward.cfg"),
-    ),
-    Program(
-        T_RELAY,
-        1,
-        lambda: _needs("kamailio", "kamailio"),
-        lambda: _said(_which("kamailio") or "", "-v"),
-        _kamailio("kamailio-trelay.cfg"),
-    ),
+    _forwarding(FORWARD, "kamailio-forward.cfg", 1),
+    _forwarding(T_RELAY, "kamailio-trelay.cfg", 1),
     Program(BLIND, 0, _nginx_missing, lambda: _said(_which("nginx") or "", "-v"), _nginx),
     Program(OURS, 1, lambda: "", _sipbalancer_version, _sipbalancer),
+    _forwarding(FORWARD_8, "kamailio-forward.cfg", 8),
+    _forwarding(T_RELAY_8, "kamailio-trelay.cfg", 8),
 )

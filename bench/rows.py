@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 RESULTS = Path(__file__).parent / "results"
 SATURATED = 0.95
@@ -82,8 +83,8 @@ class Row:
 
 
 NAMES = tuple(field.name for field in fields(Row))
-_READ = {"int": int, "float": float, "str": str}
-_TYPES = tuple(_READ[str(field.type)] for field in fields(Row))
+_READ: dict[str, Callable[[str], object]] = {"int": int, "float": float, "str": str}
+Kept = TypeVar("Kept")
 
 
 def python_build() -> str:
@@ -104,9 +105,10 @@ def why_void(loop: str, in_flight: int, busy: float, idle: float, messages: int,
     return ""
 
 
-def write(path: Path, rows: Iterable[Row]) -> None:
-    """A header line and the rows, tab-separated."""
-    lines = ["\t".join(NAMES), *("\t".join(as_text(value) for value in astuple(row)) for row in rows)]
+def write(path: Path, rows: Sequence[Any]) -> None:
+    """A header line and the rows, dataclasses of one kind, tab-separated."""
+    names = [field.name for field in fields(rows[0])]
+    lines = ["\t".join(names), *("\t".join(as_text(value) for value in astuple(row)) for row in rows)]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 
@@ -119,8 +121,20 @@ def as_text(value: object) -> str:
 
 def read(path: Path) -> Iterator[Row]:
     """The rows of a file. ValueError when its columns are others."""
+    return read_as(path, Row)
+
+
+def read_as(path: Path, kind: type[Kept]) -> Iterator[Kept]:
+    """Rows of another kind of dataclass; its fields are int, float or str."""
     header, *lines = path.read_text().splitlines()
-    if tuple(header.split("\t")) != NAMES:
-        raise ValueError(f"{path}: columns of another version of bench/rows.py")
+    columns = fields(kind)  # type: ignore[arg-type]
+    if header.split("\t") != [field.name for field in columns]:
+        raise ValueError(f"{path}: columns of another version of the bench")
+    readers = [_READ[str(field.type)] for field in columns]
     for line in lines:
-        yield Row(*(read_as(text) for read_as, text in zip(_TYPES, line.split("\t"), strict=True)))
+        yield kind(*(reader(text) for reader, text in zip(readers, line.split("\t"), strict=True)))
+
+
+def newest(kind: str) -> Path | None:
+    """The last file of rows of that kind: `speed`, `flat` ...; None when there is none."""
+    return max(RESULTS.glob(f"{kind}-*.tsv"), default=None)

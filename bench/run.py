@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -269,11 +269,15 @@ class Bench:
 
 
 @contextmanager
-def running(program: Program, folder: Path, core: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The program under test on its core, its words in `folder`/log."""
+def running(program: Program, folder: Path, core: int, inside: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    """The program under test on its core, its words in `folder`/log; `inside`: the words before its command."""
     with (folder / "log").open("wb") as log, load.on_core(core):
         process = subprocess.Popen(
-            program.command(folder), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=CHECKOUT
+            [*inside, *program.command(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=CHECKOUT,
         )
     try:
         yield process
