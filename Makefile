@@ -44,8 +44,8 @@ lint: dev
 bench-faults: dev programs
 	@$(BIN)/python -m bench.faults.run $(ARGS)
 
-bench: dev programs
-	@$(BIN)/python -m bench.run $(ARGS)
+bench: $(VENV)/.bench programs
+	@$(BIN)/python -m bench $(ARGS)
 
 .venv: $(VENV)/.run
 
@@ -74,6 +74,11 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
+# What only the plots need.
+$(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
+	@$(PIP) --require-hashes -r requirements/bench.txt
+	@touch $@
+
 # Every hash of every platform, for all three Pythons. Names of registries stay out of the files.
 COMPILE = .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --upgrade
@@ -82,6 +87,7 @@ lock:
 	echo 'setuptools>=77' | $(COMPILE) - -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
+	echo 'matplotlib>=3.8' | $(COMPILE) - -c requirements/dev.txt -o requirements/bench.txt
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -21,14 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from bench import load, rows
+from bench.flat_rows import CostRow, MemoryRow
+from bench.flat_table import flat_cost, flat_memory
 from bench.load import Cores, Load
 from bench.programs import HERE, OURS, PROGRAMS, Program, kamailio, kamailio_missing
 from bench.run import family, running, say, this_host, two_cores
@@ -41,11 +43,13 @@ FEW = 100_000
 MANY = 1_000_000
 ALONE = (1_000, FEW, MANY)
 SERVERS = (3, 30, 300)
+QUESTIONS = ("registrations", "servers", "memory")
 MIXES = ("register", "call")
 IN_FLIGHT = 256
 STARTED_WITHIN = 120.0
-SETTLED = 45.0
-"""Seconds until transactions (32 s) and what the storm needed besides are gone."""
+TRIES = 3
+PATIENCE = 10.0
+"""Seconds a phone waits for its answer."""
 HOLDER = ("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", "ip link set lo up && exec sleep infinity")
 
 
@@ -62,47 +66,11 @@ class Times(NamedTuple):
     rounds: int
 
 
-@dataclass(frozen=True, slots=True)
-class CostRow:
-    """One measurement of one bed."""
+class Filled(NamedTuple):
+    """How many were registered, and the bytes in memory then."""
 
-    time: str
-    commit: str
-    python: str
-    machine: str
-    kernel: str
-    round: int
-    registrations: int
-    servers: int
-    mix: str
-    """register (a refresh) or call (INVITE, 100, 180, 200, ACK, BYE, 200)."""
-    cpu_us: float
-    """CPU time of the process per message forwarded, kernel included."""
-    rate: float
-    """Messages per second."""
-    idle: float
-    """Share of the load's CPU that nobody used."""
-    lost: int
-    wrong: int
-    void: str
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryRow:
-    time: str
-    commit: str
-    python: str
-    machine: str
-    kernel: str
-    what: str
-    first: int
-    """Registrations before,"""
-    last: int
-    """and after."""
-    grown: int
-    """Bytes of memory more than before."""
-    per_registration: float
-    note: str
+    registered: int
+    resident: int
 
 
 class Bed:
@@ -110,21 +78,18 @@ class Bed:
 
     def __init__(self, wish: Wish, process: subprocess.Popen[bytes], phones: Load) -> None:
         self.wish, self.process, self.phones = wish, process, phones
-        self.resident: list[tuple[int, int]] = []
-        """(registrations, bytes) as it was filled."""
+        self.filled: list[Filled] = []
 
     def fill(self) -> None:
         """Everybody registers. RuntimeError when somebody cannot."""
         for first, last in ((0, min(FEW, self.wish.registrations)), (FEW, self.wish.registrations)):
             if last > first:
                 self._fill(first, last)
-                self.resident.append((last, resident(self.process.pid)))
+                self.filled.append(Filled(last, resident(self.process.pid)))
         self.phones.at_random()
 
     def _fill(self, first: int, last: int) -> None:
-        said = self.phones.register_all(first, last - first)
-        if said.wrong or said.lost:
-            raise RuntimeError(f"{self.wish}: {said.lost} not registered, {said.wrong} wrong {said.first_wrong}")
+        said = register(self.phones, first, last - first)
         say(f"{last:,} registered, the last {last - first:,} in {said.seconds:.1f} s")
 
     def measure(self, mix: str, times: Times, number: int) -> CostRow:
@@ -147,9 +112,21 @@ class Bed:
         )
 
 
+def register(phones: Load, first: int, count: int) -> load.Filled:
+    """All of them, who was not answered again with all others. RuntimeError when some cannot."""
+    for _ in range(TRIES):
+        said = phones.register_all(first, count)
+        if said.wrong or not said.lost:
+            break
+    if said.wrong or said.lost:
+        raise RuntimeError(f"{said.lost} of {count:,} not registered, {said.wrong} wrong {said.first_wrong}")
+    return said
+
+
 def resident(pid: int) -> int:
-    """Bytes of a process that are in memory, the pin table's among them."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Bytes of a process that are in memory and its own: not the pin table, which is a mapped file."""
+    _, all_of_it, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+    return (all_of_it - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
@@ -187,13 +164,14 @@ def sipbalancer(servers: int) -> Program:
 @contextmanager
 def bed(wish: Wish, folder: Path, generator: Path, cores: Cores) -> Iterator[Bed]:
     """Started and ready, nobody registered yet. RuntimeError when it does not become ready."""
-    folder.mkdir(exist_ok=True)
+    place = folder / f"{wish.registrations}-{wish.servers}"
+    place.mkdir(exist_ok=True)
     with ExitStack() as stack:
         inside = stack.enter_context(namespace())
-        phones = Load(generator, max(wish.registrations, 1), 1, cores.load, inside=inside)
+        phones = Load(generator, wish.registrations, 1, cores.load, PATIENCE, inside)
         stack.callback(phones.close)
-        process = stack.enter_context(running(sipbalancer(wish.servers), folder, cores.under_test, inside))
-        _wait(phones, process, folder)
+        process = stack.enter_context(running(sipbalancer(wish.servers), place, cores.under_test, inside))
+        _wait(phones, process, place)
         yield Bed(wish, process, phones)
 
 
@@ -208,54 +186,47 @@ def _wait(phones: Load, process: subprocess.Popen[bytes], folder: Path) -> None:
     raise RuntimeError(f"does not forward:\n{(folder / 'log').read_text(errors='replace')[-2000:]}")
 
 
-def costs(wishes: Sequence[Wish], times: Times, folder: Path, generator: Path, cores: Cores) -> list[CostRow]:
-    """All beds at once, round after round."""
+def costs(
+    wishes: Sequence[Wish], times: Times, folder: Path, generator: Path, cores: Cores
+) -> tuple[list[CostRow], dict[Wish, list[Filled]]]:
+    """All beds at once, round after round; and what each took when it was filled."""
     kept: list[CostRow] = []
     with ExitStack() as stack:
         beds = []
-        for number, wish in enumerate(wishes):
+        for wish in wishes:
             say(f"a bed of {wish.registrations:,} registrations, {wish.servers} servers")
-            beds.append(stack.enter_context(bed(wish, folder / f"bed{number}", generator, cores)))
+            beds.append(stack.enter_context(bed(wish, folder, generator, cores)))
             beds[-1].fill()
         for number in range(1, times.rounds + 1):
             for each in beds:
                 kept += [each.measure(mix, times, number) for mix in MIXES]
             say(f"round {number} of {times.rounds}")
-    return kept
+        return kept, {each.wish: each.filled for each in beds}
 
 
 # Memory.
 
 
-def ours_in_memory(most: int, folder: Path, generator: Path, cores: Cores) -> Iterator[MemoryRow]:
-    pins = PinTable.size_for(ROOM + CALLS)
-    yield _memory("sipbalancer: pin", 0, ROOM + CALLS, pins, "the table has this size from the start")
-    wish = Wish(most, 3)
-    started: dict[int, int] = {}
-    with bed(wish, folder / "memory", generator, cores) as full:
-        full.fill()
-        time.sleep(SETTLED)
-        (few, before), (_, after) = full.resident[0], full.resident[-1]
-        note = "pins, Contacts, flows, and what 32 s of so many REGISTERs leave"
-        yield _memory("sipbalancer: in a storm of REGISTERs", few, most, after - before, note)
-        started[most] = _anew(full.process.pid)
-    for count in (few, most):
-        with bed(Wish(count, 3), folder / f"memory{count}", generator, cores) as one:
-            one.phones.register_all(0, count)
-            time.sleep(SETTLED)
-        with bed(Wish(count, 3), folder / f"memory{count}", generator, cores) as one:
-            time.sleep(2.0)
-            started[count] = resident(one.process.pid)
-    note = "pins, Contacts, flows; the growth of the resident set"
-    yield _memory("sipbalancer: all", few, most, started[most] - started[few], note)
+def ours_in_memory(
+    few: Wish, most: Wish, filled: Sequence[Filled], folder: Path, generator: Path, cores: Cores
+) -> Iterator[MemoryRow]:
+    """Of beds that were filled and ended: their folders are read again by a new process."""
+    first, last = few.registrations, most.registrations
+    pin = PinTable.size_for(ROOM + CALLS) / (ROOM + CALLS)
+    yield _memory("sipbalancer: pin", 0, ROOM + CALLS, pin, "a table of this size from the start")
+    anew = []
+    for wish in (few, most):
+        with bed(wish, folder, generator, cores) as again:
+            anew.append(resident(again.process.pid))
+    note = "pin, Contact and flow; a process started anew on what was kept"
+    yield _memory("sipbalancer: all", first, last, pin + (anew[1] - anew[0]) / (last - first), note)
+    grown = (filled[-1].resident - filled[0].resident) / (last - first)
+    note = "the same while all of them register at once: 32 s of ended transactions beside"
+    yield _memory("sipbalancer: all, in a storm", first, last, pin + grown, note)
 
 
-def _anew(pid: int) -> int:
-    return resident(pid)
-
-
-def _memory(what: str, first: int, last: int, grown: int, note: str) -> MemoryRow:
-    return MemoryRow(*this_host(), what, first, last, grown, grown / (last - first), note)
+def _memory(what: str, first: int, last: int, each: float, note: str) -> MemoryRow:
+    return MemoryRow(*this_host(), what, first, last, each, note)
 
 
 def kamailio_in_memory(most: int, folder: Path, generator: Path, cores: Cores) -> Iterator[MemoryRow]:
@@ -265,16 +236,15 @@ def kamailio_in_memory(most: int, folder: Path, generator: Path, cores: Cores) -
         place.mkdir()
         program = replace(PROGRAMS[0], command=partial(_store, define))
         with namespace() as inside, running(program, place, cores.under_test, inside) as process:
-            phones = Load(generator, most, 1, cores.load, inside=inside)
+            phones = Load(generator, most, 1, cores.load, PATIENCE, inside)
             try:
                 _wait(phones, process, place)
                 used = []
                 for first, last in ((0, FEW), (FEW, most)):
-                    said = phones.register_all(first, last - first)
-                    if said.wrong or said.lost:
-                        raise RuntimeError(f"{what}: {said.lost} lost, {said.wrong} wrong {said.first_wrong}")
+                    register(phones, first, last - first)
                     used.append(_shared_memory(place))
-                yield _memory(what, FEW, most, used[1] - used[0], "shared memory in use, by core.shmmem")
+                each = (used[1] - used[0]) / (most - FEW)
+                yield _memory(what, FEW, most, each, "shared memory in use, by core.shmmem")
             finally:
                 phones.close()
 
@@ -296,20 +266,41 @@ def _shared_memory(folder: Path) -> int:
 # The command.
 
 
-def wishes_for(only: Sequence[str], most: int) -> list[Wish]:
-    """The beds, each once."""
-    wanted = [Wish(count, 3) for count in ALONE if count <= most] if "registrations" in only else []
-    wanted += [Wish(FEW, servers) for servers in SERVERS] if "servers" in only else []
-    return list(dict.fromkeys(wanted))
+class Flat:
+    """What was asked for, and the rows."""
 
+    def __init__(self, only: Sequence[str], most: int, times: Times) -> None:
+        self._only, self._most, self._times = only, Wish(most, SERVERS[0]), times
+        self.costs: list[CostRow] = []
+        self.memory: list[MemoryRow] = []
+        self.failed = False
+        """Something could not be measured."""
 
-def summary(costs: Sequence[CostRow], memory: Sequence[MemoryRow]) -> Iterator[str]:
-    from bench.table import flat_cost, flat_memory
+    def wishes(self) -> list[Wish]:
+        """The beds, each once."""
+        alone = [Wish(count, SERVERS[0]) for count in ALONE if count < self._most.registrations]
+        wanted = [*alone, self._most] if "registrations" in self._only else []
+        wanted += [Wish(FEW, servers) for servers in SERVERS] if "servers" in self._only else []
+        wanted += [Wish(FEW, SERVERS[0]), self._most] if "memory" in self._only else []
+        return list(dict.fromkeys(wanted))
 
-    if costs:
-        yield from flat_cost(costs)
-    if memory:
-        yield from flat_memory(memory)
+    def run(self, folder: Path, generator: Path, cores: Cores) -> None:
+        try:
+            self.costs, filled = costs(self.wishes(), self._times, folder, generator, cores)
+            if "memory" in self._only:
+                few = Wish(FEW, SERVERS[0])
+                self.memory += ours_in_memory(few, self._most, filled[self._most], folder, generator, cores)
+                self._kamailio(folder, generator, cores)
+        except RuntimeError as error:
+            say(f"not measured: {error}")
+            self.failed = True
+
+    def _kamailio(self, folder: Path, generator: Path, cores: Cores) -> None:
+        if problem := kamailio_missing():
+            say(f"kamailio's memory: not measured: {problem}")
+            self.failed = True
+        else:
+            self.memory += kamailio_in_memory(self._most.registrations, folder, generator, cores)
 
 
 def _missing() -> str:
@@ -324,45 +315,26 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="100,000 registrations at most")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
-    parser.add_argument("--only", nargs="+", choices=("registrations", "servers", "memory"), default=None)
+    parser.add_argument("--only", nargs="+", choices=QUESTIONS)
     asked = parser.parse_args(arguments)
     if problem := _missing():
         say(f"bench.flat: {problem}")
         return 1
     cores = two_cores()
     assert cores is not None
-    only = asked.only or ("registrations", "servers", "memory")
-    most = 2 * FEW if asked.quick else MANY
-    times = Times(0.3, asked.seconds, asked.rounds)
-    failed = False
-    kept: list[CostRow] = []
-    memory: list[MemoryRow] = []
+    bench = Flat(asked.only or QUESTIONS, 2 * FEW if asked.quick else MANY, Times(0.3, asked.seconds, asked.rounds))
     with tempfile.TemporaryDirectory(prefix="sipbalancer-bench-") as name:
-        folder, generator = Path(name), load.build(Path(name))
-        steps: list[Callable[[], object]] = []
-        if wishes := wishes_for(only, most):
-            steps.append(lambda: kept.extend(costs(wishes, times, folder, generator, cores)))
-        if "memory" in only:
-            steps.append(lambda: memory.extend(ours_in_memory(most, folder, generator, cores)))
-            if problem := kamailio_missing():
-                say(f"kamailio's memory: not measured: {problem}")
-                failed = True
-            else:
-                steps.append(lambda: memory.extend(kamailio_in_memory(most, folder, generator, cores)))
-        for step in steps:
-            try:
-                step()
-            except RuntimeError as error:
-                say(f"not measured: {error}")
-                failed = True
+        bench.run(Path(name), load.build(Path(name)), cores)
+    kept, memory = bench.costs, bench.memory
     for kind, found in (("flat", kept), ("memory", memory)):
         if found:
             first = found[0]
             path = rows.RESULTS / f"{kind}-{first.time.replace(':', '')}-{first.commit.rstrip('+')}.tsv"
             rows.write(path, found)
             say(f"rows kept in bench/results/{path.name}")
-    sys.stdout.writelines(f"{line}\n" for line in summary(kept, memory))
-    return int(failed)
+    lines = [*(flat_cost(kept) if kept else ()), *(flat_memory(memory) if memory else ())]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return int(bench.failed)
 
 
 if __name__ == "__main__":

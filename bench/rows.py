@@ -37,7 +37,7 @@ class Row:
     mix: str
     """register (REGISTER, 200) or call (INVITE, 100, 180, 200, ACK, BYE, 200)."""
     loop: str
-    """closed or open."""
+    """closed, open, or lasting: closed, for longer than any program keeps an ended transaction."""
     in_flight: int
     """Closed loop: transactions (calls) in flight; open loop: 0."""
     offered: float

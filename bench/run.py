@@ -4,7 +4,8 @@
 
 The program under test has one CPU, the load (bench/load.c) another; all traffic stays in a network namespace made for
 the run. In each round every program is measured once (A B C D A B C D ...): closed loop with 1, 64 and 256 in flight,
-then open loop at half of what Kamailio could do in this run. Rows go to bench/results/, the table to stdout.
+then open loop at half of what Kamailio could do in this run; in the first round what keeps transactions once more, for
+45 s. Rows go to bench/results/, the table to stdout.
 Work that the kernel does for a datagram on loopback (softirq) is done and charged where the datagram was sent.
 """
 
@@ -21,18 +22,23 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 from bench import load, rows
 from bench.load import Cores, Load, Said
-from bench.programs import FORWARD, OURS, PROGRAMS, T_RELAY, Program
+from bench.programs import FORWARD, FORWARD_8, OURS, PROGRAMS, T_RELAY, T_RELAY_8, Program
 from bench.rows import Row
-from bench.table import render
+from bench.speed_table import render
 
 MIXES = ("register", "call")
 IN_FLIGHT = (1, 64, 256)
+LABELLED = (FORWARD_8, T_RELAY_8)
+"""Beside the better way to run Kamailio; saturation and half load say enough."""
+LASTING = (T_RELAY, OURS)
+"""Both keep ended transactions, 5 and 32 s: the long measurement is longer."""
 INSIDE = "--inside"
 CHECKOUT = Path(__file__).parent.parent
 
@@ -45,10 +51,15 @@ class Plan(NamedTuple):
     """Seconds before each measurement."""
     seconds: float
     phones: int
+    heat: float
+    """Seconds of REGISTERs before the first measurement of a program: memory is touched, every phone is known, and the
+    first transactions have ended (Kamailio keeps them 5 s)."""
+    lasting: float
+    """Seconds of the one long measurement; 0: none."""
 
 
-QUICK = Plan(2, 0.2, 0.5, 2048)
-FULL = Plan(3, 0.5, 2.0, 8192)
+QUICK = Plan(2, 0.2, 0.5, 2048, 1.0, 0.0)
+FULL = Plan(3, 0.3, 1.5, 8192, 6.0, 45.0)
 
 
 class Host(NamedTuple):
@@ -71,7 +82,7 @@ def main(arguments: list[str]) -> int:
     asked = _arguments(arguments)
     plan = QUICK if asked.quick else FULL
     plan = plan._replace(rounds=asked.rounds or plan.rounds, phones=asked.phones or plan.phones)
-    programs = [program for program in PROGRAMS if not asked.only or program.name.split()[-1] in asked.only]
+    programs = [program for program in PROGRAMS if not asked.only or _asked_for(program, asked.only)]
     cores = two_cores()
     problems = _problems(programs, cores)
     for problem in problems.values():
@@ -93,6 +104,10 @@ def main(arguments: list[str]) -> int:
     say(f"rows kept in {path.relative_to(CHECKOUT)}")
     sys.stdout.write(render(measured))
     return 1 if problems or bench.failed else 0
+
+
+def _asked_for(program: Program, words: Sequence[str]) -> bool:
+    return program.name in words or program.name.split()[-1] in words
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
@@ -139,7 +154,10 @@ def loopback_up() -> None:
     subprocess.run([ip, *"link set lo up".split()], check=True)
 
 
+@cache
 def this_host() -> Host:
+    """The same for all rows of a run: asked once."""
+
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=False)
         return done.stdout.strip()
@@ -188,13 +206,18 @@ class Bench:
             with running(program, folder, self._cores.under_test) as process:
                 pids = self._wait(phones, process, folder)
                 version = program.version()
+                phones.run("register", "closed", IN_FLIGHT[-1], (0.0, self._plan.heat), pids, block=False)
                 for mix in MIXES:
-                    for size in IN_FLIGHT:
+                    for size in IN_FLIGHT if program.name not in LABELLED else IN_FLIGHT[-1:]:
                         said = phones.run(mix, "closed", size, self._spans, pids, block=size == 1)
-                        self._keep(program, version, number, mix, size, 0.0, said)
+                        self._keep(program, version, number, mix, "closed", size, 0.0, said)
                     for rate in self._half_loads(program, mix):
                         said = phones.run(mix, "open", rate, self._spans, pids, block=False)
-                        self._keep(program, version, number, mix, 0, rate, said)
+                        self._keep(program, version, number, mix, "open", 0, rate, said)
+                if self._plan.lasting and number == 1 and program.name in LASTING:
+                    spans = self._plan.warm, self._plan.lasting
+                    said = phones.run("register", "closed", IN_FLIGHT[-1], spans, pids, block=False)
+                    self._keep(program, version, number, "register", "lasting", IN_FLIGHT[-1], 0.0, said)
         finally:
             phones.close()
 
@@ -215,7 +238,7 @@ class Bench:
 
     def _half_loads(self, program: Program, mix: str) -> list[float]:
         """Half of Kamailio's saturation in this run, transactions per second; our own half where there is no peer."""
-        wanted = {FORWARD: (FORWARD,), T_RELAY: (T_RELAY,), OURS: (FORWARD, T_RELAY)}.get(program.name, (FORWARD,))
+        wanted = {T_RELAY: (T_RELAY,), T_RELAY_8: (T_RELAY,), OURS: (FORWARD, T_RELAY)}.get(program.name, (FORWARD,))
         halves = [half for name in wanted if (half := self._half_of(name, mix))]
         if not halves and (half := self._half_of(program.name, mix)):
             return [half]
@@ -225,18 +248,25 @@ class Bench:
         most = [
             row.transaction_rate
             for row in self._rows
-            if row.program == name and row.mix == mix and row.in_flight == IN_FLIGHT[-1]
+            if row.program == name and row.mix == mix and row.loop == "closed" and row.in_flight == IN_FLIGHT[-1]
         ]
         return round(median(most) / 2, -2) if most else 0.0
 
     def _keep(
-        self, program: Program, version: str, number: int, mix: str, size: int, offered: float, said: Said
+        self,
+        program: Program,
+        version: str,
+        number: int,
+        mix: str,
+        loop: str,
+        size: int,
+        offered: float,
+        said: Said,
     ) -> None:
         busy = said.put_cpu / said.seconds
         others = max(1, (os.cpu_count() or 2) - 1)
         idle = 1 - (said.all_cpu - said.put_cpu) / said.seconds / others
         lost = said.lost + max(0, said.missing_acks) + (0 if size else said.skipped)
-        loop = "closed" if size else "open"
         row = Row(
             *self._host,
             round=number,

@@ -1,126 +1,158 @@
-"""The README's table from kept rows: `python -m bench.table [FILE.tsv]` (the newest run when none is named).
+"""Tables from kept rows: `python -m bench.table [FILE.tsv ...] [--write README.md]`.
 
-Medians over the rounds, [lowest-highest] behind them; void rows are left out, and a ratio without a peer's rows is not
-printed.
+Without a file: the newest of each kind in bench/results. Printed in full, or with --write the short form of the newest
+ones is put between the markers of that file, and nothing else of it changes.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
-from bench.programs import FORWARD, OURS, PROGRAMS, T_RELAY
-from bench.rows import RESULTS, SATURATING, Row, read
+from bench import rows
+from bench.flat_rows import CostRow, MemoryRow
+from bench.flat_table import by_registrations, by_servers, flat_cost, flat_memory, of_bed, ratio
+from bench.kept import Kept
+from bench.pool_rows import PoolRow, pool_table
+from bench.programs import BEST_OF, BLIND, FORWARD, OURS, T_RELAY
+from bench.rows import SATURATING, Row
+from bench.speed_table import best, latency_pairs, of, render, where
 
-TITLES = {
-    "register": "REGISTER and its 200",
-    "call": "a call: INVITE, 100, 180, 200, ACK, BYE, 200",
-}
-RATES = {"register": "registrations/s (RFC 7502)", "call": "sessions/s (RFC 7502)"}
+BEGIN = "<!-- bench: made by `python -m bench.table --write README.md` -->"
+END = "<!-- bench: end -->"
+SHOWN = (OURS, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND)
 
 
-def render(rows: Sequence[Row]) -> str:
-    """Markdown."""
-    first = rows[0]
-    lines = [
-        f"Commit {first.commit}, Python {first.python}, {first.machine}, Linux {first.kernel}, {first.time}. "
-        f"{max(row.round for row in rows)} rounds; median [lowest-highest]."
+# The README's.
+
+
+def short(kept: Kept) -> str:
+    """What stands between the markers."""
+    parts = [
+        list(_speed(kept.speed)) if kept.speed else [],
+        list(_flat(kept.flat)) if kept.flat else [],
+        list(_memory(kept.memory)) if kept.memory else [],
+        list(pool_table(kept.pool)) if kept.pool else [],
     ]
-    for mix, title in TITLES.items():
-        lines += ["", f"**{title}**", "", *_saturated(mix, [row for row in rows if row.mix == mix])]
-        lines += ["", *_half_load([row for row in rows if row.mix == mix])]
-    if faults := list(_faults(rows)):
-        lines += ["", *faults]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-def _saturated(mix: str, rows: Sequence[Row]) -> Iterator[str]:
-    yield f"| one process on one core | us CPU/message | 64 in flight | 1 in flight | messages/s | {RATES[mix]} |"
-    yield "|---|---|---|---|---|---|"
-    for name in _names(rows):
-        most = _of(rows, name, SATURATING)
-        cells = [
-            _spread(most, lambda row: row.cpu_us, ".1f"),
-            _spread(_of(rows, name, 64), lambda row: row.cpu_us, ".1f"),
-            _spread(_of(rows, name, 1), lambda row: row.cpu_us, ".1f"),
-            _spread(most, lambda row: row.rate, ",.0f"),
-            _spread(most, lambda row: row.transaction_rate, ",.0f"),
-        ]
-        yield f"| {name} | {' | '.join(cells)} |"
+def _speed(kept: Sequence[Row]) -> Iterator[str]:
+    yield f"{where(kept[0])} Medians of {max(row.round for row in kept)} paired rounds."
     yield ""
+    yield (
+        "| one core, 256 in flight | REGISTER: us CPU/message | messages/s | registrations/s "
+        "| call: us CPU/message | messages/s | sessions/s |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for name in SHOWN:
+        cells = [cell for mix in ("register", "call") for cell in _saturated(kept, name, mix)]
+        if any(row.program == name for row in kept):
+            yield f"| {name} | {' | '.join(cells)} |"
+    yield ""
+    yield (
+        "| sipbalancer by the better Kamailio | CPU per message, REGISTER | call | messages/s, REGISTER | call "
+        "| added latency p50, REGISTER | call | p99, REGISTER | call |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
     for peer in (FORWARD, T_RELAY):
-        yield _ratio(rows, peer)
+        yield f"| {peer} | {' | '.join(_ratios(kept, peer))} |"
+    yield ""
+    yield "Latency: what a message takes more, open loop, at half of the load that saturates that Kamailio."
 
 
-def _ratio(rows: Sequence[Row], peer: str) -> str:
-    ours, theirs = _of(rows, OURS, SATURATING), _of(rows, peer, SATURATING)
-    if not ours or not theirs:
-        return f"sipbalancer : {peer}: no ratio, no valid rows of both."
-    cpu = median(row.cpu_us for row in ours) / median(row.cpu_us for row in theirs)
-    rate = median(row.rate for row in ours) / median(row.rate for row in theirs)
-    return f"sipbalancer : {peer} = {cpu:.2f} in CPU per message, {rate:.2f} in messages per second. "
+def _saturated(kept: Sequence[Row], name: str, mix: str) -> list[str]:
+    found = of([row for row in kept if row.mix == mix], name, SATURATING)
+    if not found:
+        return ["void", "void", "void"]
+    return [
+        f"{median(row.cpu_us for row in found):.1f}",
+        f"{median(row.rate for row in found):,.0f}",
+        f"{median(row.transaction_rate for row in found):,.0f}",
+    ]
 
 
-def _half_load(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| open loop | offered/s | p50 us | p99 us | us CPU/message | lost |"
-    yield "|---|---|---|---|---|---|"
-    opened = [row for row in rows if row.loop == "open" and not row.void]
-    for name in _names(rows):
-        mine = [row for row in opened if row.program == name]
-        for group in _by_offer(mine):
-            p50 = _spread(group, lambda row: row.p50_us, ",.0f")
-            p99 = _spread(group, lambda row: row.p99_us, ",.0f")
-            cpu = _spread(group, lambda row: row.cpu_us, ".1f")
-            offered = _spread(group, lambda row: row.offered, ",.0f")
-            yield f"| {name} | {offered} | {p50} | {p99} | {cpu} | {sum(row.lost for row in group)} |"
+def _ratios(kept: Sequence[Row], peer: str) -> Iterator[str]:
+    mixes = [[row for row in kept if row.mix == mix] for mix in ("register", "call")]
+    pairs = [(of(mix, OURS, SATURATING), best(mix, peer)) for mix in mixes]
+    for name in ("cpu_us", "rate"):
+        for ours, theirs in pairs:
+            yield _divided([getattr(row, name) for row in ours], [getattr(row, name) for row in theirs])
+    for name in ("p50_us", "p99_us"):
+        for mix in mixes:
+            shares = [getattr(mine, name) / getattr(other, name) for mine, other in latency_pairs(mix, peer)]
+            yield f"{median(shares):.2f}" if shares else "no ratio"
 
 
-def _by_offer(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """The first offer of each round, then the second: half of forward(), half of t_relay()."""
-    by_round: dict[int, list[Row]] = {}
-    for row in rows:
-        by_round.setdefault(row.round, []).append(row)
-    for place in range(max(map(len, by_round.values()), default=0)):
-        yield [group[place] for group in by_round.values() if place < len(group)]
+def _divided(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    return f"{median(ours) / median(theirs):.2f}" if ours and theirs else "no ratio"
 
 
-def _faults(rows: Sequence[Row]) -> Iterator[str]:
-    void = [row for row in rows if row.void]
-    if void:
-        yield f"{len(void)} of {len(rows)} rows are void:"
-        yield from sorted({f"- {row.program}, {row.mix}: {row.void}" for row in void})
-    for name in [program.name for program in PROGRAMS if not any(row.program == program.name for row in rows)]:
-        yield f"- {name}: not measured."
-    for row in rows:
-        if row.wrong or (row.lost and row.loop == "closed"):
-            where = f"{row.program}, {row.mix}, {row.in_flight} in flight"
-            yield f"- {where}: {row.lost} lost, {row.wrong} wrong. {row.note}"
+def _flat(kept: Sequence[CostRow]) -> Iterator[str]:
+    yield "| CPU per message by that of the first | REGISTER | call |"
+    yield "|---|---|---|"
+    for beds, word in ((by_registrations(kept), "registrations"), (by_servers(kept), "servers")):
+        for bed in beds if len(beds) > 1 else []:
+            count = bed[0] if word == "registrations" else bed[1]
+            cells = []
+            for mix in ("register", "call"):
+                found = of_bed(kept, bed, mix).values()
+                share = ratio(kept, bed, beds[0], mix)
+                cells.append(
+                    f"{share:.2f} ({median(row.cpu_us for row in found):.1f} us)" if share is not None else "no ratio"
+                )
+            yield f"| {count:,} {word} | {' | '.join(cells)} |"
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row.program for row in rows))
+def _memory(kept: Sequence[MemoryRow]) -> Iterator[str]:
+    yield "| memory of | bytes per registration |"
+    yield "|---|---|"
+    for row in kept:
+        yield f"| {row.what} | {row.per_registration:.0f} |"
 
 
-def _of(rows: Sequence[Row], name: str, in_flight: int) -> list[Row]:
-    return [row for row in rows if row.program == name and row.in_flight == in_flight and not row.void]
+def written(text: str, table: str) -> str:
+    """The text with the table between its markers. ValueError when it has none."""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no place for the table: the lines {BEGIN} and {END} are missing")
+    return f"{head}{BEGIN}\n\n{table}\n{END}{tail}"
 
 
-def _spread(rows: Sequence[Row], value: Callable[[Row], float], form: str) -> str:
-    if not rows:
-        return "void"
-    values = [value(row) for row in rows]
-    return f"{median(values):{form}} [{min(values):{form}}-{max(values):{form}}]"
+def _in_full(paths: Sequence[Path]) -> Iterator[str]:
+    readers = {
+        "flat": lambda path: "\n".join(flat_cost(list(rows.read_as(path, CostRow)))) + "\n",
+        "memory": lambda path: "\n".join(flat_memory(list(rows.read_as(path, MemoryRow)))) + "\n",
+        "pool": lambda path: "\n".join(pool_table(list(rows.read_as(path, PoolRow)))) + "\n",
+        "speed": lambda path: render(list(rows.read(path))),
+    }
+    for path in paths:
+        yield f"{path.name}\n\n{readers[path.name.partition('-')[0]](path)}\n"
 
 
 def main(arguments: list[str]) -> int:
-    """Print; exit status 1 when there is nothing to print from."""
-    paths = [Path(text) for text in arguments] or sorted(RESULTS.glob("speed-*.tsv"))[-1:]
+    """Exit status 1 when there is nothing to print from, or no place to write to."""
+    parser = argparse.ArgumentParser(prog="bench.table", description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--write", type=Path, metavar="README.md")
+    asked = parser.parse_args(arguments)
+    kinds = ("speed", "flat", "memory", "pool")
+    paths = asked.files or [path for kind in kinds if (path := rows.newest(kind))]
     if not paths:
         sys.stderr.write("bench: no rows in bench/results: run `make bench` first\n")
         return 1
-    sys.stdout.write(render([row for path in paths for row in read(path)]))
+    if asked.write is None:
+        sys.stdout.writelines(_in_full(paths))
+        return 0
+    try:
+        asked.write.write_text(written(asked.write.read_text(), short(Kept())))
+    except ValueError as error:
+        sys.stderr.write(f"{asked.write}: {error}\n")
+        return 1
     return 0
 
 

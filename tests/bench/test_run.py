@@ -10,7 +10,7 @@ from bench import load, rows
 from bench.programs import FORWARD, OURS, PROGRAMS
 from bench.rows import Row, why_void
 from bench.run import main
-from bench.table import render
+from bench.speed_table import render
 
 
 def row(program: str, mix: str = "register", cpu_us: float = 10.0, void: str = "", **words: object) -> Row:
