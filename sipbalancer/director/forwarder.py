@@ -34,6 +34,7 @@ from sipbalancer.director.answers import (
 from sipbalancer.director.end_calls import EndCalls
 from sipbalancer.director.from_client import Decision, decide
 from sipbalancer.director.from_server import Outward, decide_outward
+from sipbalancer.director.lines import NOBODY
 from sipbalancer.director.own_routes import read_own_routes
 from sipbalancer.director.repeats import final_key
 from sipbalancer.director.responses import Responses
@@ -52,6 +53,7 @@ _FOREIGN_TOLD = 64
 _DUE_TRANSACTIONS = 512
 _DUE_PINS = 4096
 _DUE_BINDINGS = 256
+_DUE_REGISTERS = 64
 """What one call of `due` looks at: under a millisecond each, and more than a full load makes in 50 ms."""
 _OF_INVITE = (b"INVITE", b"ACK", b"CANCEL")
 
@@ -99,7 +101,7 @@ class Forwarder:
 
     def due(self, now: float) -> list[Datagram]:
         """The slow verb: the outbox, then what time has brought; bounded, and a fault of one part is that part's."""
-        for part in (self._say_again, self.retries.due, self.end_calls.due, self._expire, *self._sweeps):
+        for part in (self._say_again, self.retries.due, self._admit, self.end_calls.due, self._expire, *self._sweeps):
             try:
                 part(now)
             except Exception:
@@ -125,6 +127,20 @@ class Forwarder:
     def _say_again(self, now: float) -> None:
         self.outbox.extend(self.state.acks.due(now))
         self.outbox.extend(self.state.repeats.due(now))
+
+    def _admit(self, now: float) -> None:
+        """`registerrate`: those whose turn has come, as if they came now."""
+        lines = self.state.lines
+        for number in lines.waiting():
+            for _ in range(_DUE_REGISTERS):
+                turn = lines.next(self.state.servers[number], now)
+                if turn is None:
+                    break
+                lines.turn, held = turn
+                out = self.datagram_received(held.data, held.flow, now)
+                lines.turn = NOBODY
+                if out is not None:
+                    self.outbox.append(out)
 
     def _expire(self, now: float) -> None:
         for transaction in self.state.transactions.expire(now, _DUE_TRANSACTIONS):
@@ -221,6 +237,9 @@ class Forwarder:
                 return answer_to(self.state, service, facts, flow_in, 200, b"", now, proven=True)
         # Its final was lost behind us: the next may be before us.
         anew = transaction is None and facts[1] not in _OF_INVITE
+        if anew and facts[1] == b"REGISTER" and service.config.registerrate:
+            if not admits(self.state, service, decision, facts, now):
+                return hold_off(self.state, service, decision, facts, flow_in, now)
         out, begun = commit(self.state, service, decision, facts, flow_in, now, anew=anew)
         if begun is not None:
             self.retries.watch(begun, out[0], now)

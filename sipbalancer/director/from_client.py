@@ -124,7 +124,7 @@ def _decide_new(
     server = _of_binding(state, service, facts, flow, now, aor, pin)
     if server is not None:
         if service.returned and facts[1] == b"REGISTER" and state.provisional.get(pin ^ hash(flow[1]), now) is None:
-            home = _home(service, server, key, now)
+            home = _home(state, service, server, key, now)
             if home is not None:
                 return _decided(home, "scheduler", key, cut, aor, pin, None, in_dialog)
         return _decided(server, "binding", key, cut, aor, pin, None, in_dialog)
@@ -156,7 +156,7 @@ def _scheduled(
     return others[dice // 1000 % len(others)] if others else server
 
 
-def _home(service: VirtualService, server: RealServer, key: bytes, now: float) -> RealServer | None:
+def _home(state: State, service: VirtualService, server: RealServer, key: bytes, now: float) -> RealServer | None:
     """`rebalance`: where a registration goes at its refresh that is on a server with more than its share (by weight):
     to one that has returned and has less, as fast as `slowstart` and `registerrate` let it. None: it stays."""
     if not service.config.rebalance or server not in service.taking:
@@ -172,7 +172,7 @@ def _home(service: VirtualService, server: RealServer, key: bytes, now: float) -
         if other.recovered
         and other.registrations * weights < total * other.weight
         and dice < 1000 * ramp(other.recovered, service.config.slowstart, now)
-        and (not rate or other.bucket.has(rate, now))
+        and (not rate or (other.bucket.has(rate, now) and not state.lines.before(other, key)))
     ]
     return min(short, key=lambda other: other.registrations / other.weight, default=None)
 

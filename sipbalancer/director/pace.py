@@ -5,45 +5,59 @@ Pure numbers; times are the director's `now`.
 
 from __future__ import annotations
 
-AT_ONCE = 0.1
-"""Seconds' worth of the rate that an idle server takes in one go; tokens grow slower by as much, so that no second
-sees more than the rate."""
+from math import inf
 
-LONGEST_DEBT = 4.0
-"""Seconds' worth of the rate: whoever answers challenges with nonsense must not keep the others out for long."""
+AT_ONCE = 0.1
+"""Seconds' worth of the rate that an idle server takes in one go."""
+
+SECOND = 1.001
+"""The last digits of a clock must not make one more fit into a second."""
 
 
 class Bucket:
-    """A token bucket: never more than `rate` in any second. What must pass may run it into (bounded) debt."""
+    """A token bucket that never lets more than `rate` (below one: one) pass in any second, from whenever it is counted.
 
-    __slots__ = ("_at", "_growth", "_most", "_tokens", "rate")
+    What has precedence may run the tokens into debt, a second's worth at most, and not break that promise.
+    """
+
+    __slots__ = ("_at", "_most", "_next", "_passed", "_tokens", "rate")
 
     def __init__(self) -> None:
         self.rate = 0.0
-        self._growth = 0.0
         self._most = 1.0
         self._tokens = 0.0
         self._at = 0.0
+        self._passed = [0.0]
+        """A ring: when the last `rate` ones passed."""
+        self._next = 0
+        """The oldest of them."""
 
     def _set(self, rate: float, now: float) -> None:
-        burst = rate * AT_ONCE
         self.rate, self._at = rate, now
-        self._growth, self._most = (rate - burst, burst) if burst >= 1.0 else (rate, 1.0)
-        self._tokens = self._most
+        self._tokens = self._most = max(1.0, rate * AT_ONCE)
+        self._passed, self._next = [-inf] * max(1, int(rate)), 0
 
     def has(self, rate: float, now: float) -> bool:
         """Whether there is a token now; takes none."""
-        return rate != self.rate or self._tokens + (now - self._at) * self._growth >= 1.0
+        if rate != self.rate:
+            return True
+        return self._has_room(now) and self._tokens + (now - self._at) * rate >= 1.0
+
+    def _has_room(self, now: float) -> bool:
+        return now - self._passed[self._next] >= SECOND
 
     def take(self, rate: float, now: float, *, must: bool) -> bool:
-        """One token; False when there is none, unless it `must` pass (then later ones wait for it)."""
+        """One token; False when the rate has passed within the last second, and where there is none, unless it `must`
+        pass: then later ones wait for it."""
         if rate != self.rate:
             self._set(rate, now)
-        self._tokens = min(self._tokens + (now - self._at) * self._growth, self._most)
+        self._tokens = min(self._tokens + (now - self._at) * rate, self._most)
         self._at = now
-        if self._tokens < 1.0 and not must:
+        if not self._has_room(now) or (self._tokens < 1.0 and not must):
             return False
-        self._tokens = max(self._tokens - 1.0, -self._growth * LONGEST_DEBT)
+        self._passed[self._next] = now
+        self._next = (self._next + 1) % len(self._passed)
+        self._tokens -= 1.0
         return True
 
 

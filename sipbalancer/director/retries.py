@@ -18,6 +18,7 @@ from zlib import crc32
 from sipbalancer.director import learn
 from sipbalancer.director.answers import answer_to, way_back
 from sipbalancer.director.given_up import ack, cancel
+from sipbalancer.director.lines import Held
 from sipbalancer.director.repeats import final_key
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
@@ -167,8 +168,10 @@ class Retries:
         if server is None or transaction.cancelled or transaction.stays:
             return False
         state, service, old = self._state, transaction.service, transaction.server
-        if transaction.method == b"REGISTER" and not _admitted(server, service, now):
+        if transaction.method == b"REGISTER" and not self._admitted(server, service, now):
             state.waiting.put(transaction.key, transaction.first, now)
+            held = Held(service, transaction.data, transaction.source, transaction.first)
+            state.lines.join(server, transaction.key, held)
             state.transactions.release(transaction)
             return True
         transaction.tried += (old,)
@@ -187,6 +190,11 @@ class Retries:
         transaction.interval = server.health.evidence.wait
         self._wake(transaction, now + transaction.interval + self._state.unread)
         return True
+
+    def _admitted(self, server: RealServer, service: VirtualService, now: float) -> bool:
+        """`registerrate` holds for what a dead server leaves behind, most of all: it waits like the others."""
+        rate = service.config.registerrate
+        return not rate or (not self._state.lines.before(server, b"") and server.bucket.take(rate, now, must=False))
 
     def _other(self, transaction: Transaction) -> RealServer | None:
         """Another server that takes work, spread by the transaction's key; else the fallback, or a draining one."""
@@ -338,9 +346,3 @@ class Retries:
 def _would(server: RealServer, transaction: Transaction) -> bool:
     """A server that says 503 itself (`core stop gracefully`) still answers a REGISTER."""
     return server.health.verdict is not Verdict.DRAINING or transaction.method == b"REGISTER"
-
-
-def _admitted(server: RealServer, service: VirtualService, now: float) -> bool:
-    """`registerrate` holds for what a dead server leaves behind, most of all; the phone's next copy tries again."""
-    rate = service.config.registerrate
-    return not rate or server.bucket.take(rate, now, must=False)

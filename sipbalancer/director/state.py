@@ -11,6 +11,7 @@ from sipbalancer.director.bindings import Bindings, Bound
 from sipbalancer.director.dialogs import Dialogs
 from sipbalancer.director.health import Health
 from sipbalancer.director.keys import Keys
+from sipbalancer.director.lines import Lines
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.repeats import Repeats
@@ -53,6 +54,8 @@ class State:
         """Call pin key -> server number, until a 2xx confirms."""
         self.waiting: RecentPins[float] = RecentPins(262144, 2 * TIMER_F)
         """Key of a REGISTER that `registerrate` holds off -> when its first copy came."""
+        self.lines = Lines()
+        """`registerrate`: whose turn it is."""
         self.challenged: RecentPins[int] = RecentPins(65536, TIMER_F)
         """`registerrate`: `call_key` of a REGISTER that was challenged -> by the server of this number."""
         self.expected: RecentPins[Bound] = RecentPins(65536, TIMER_F)

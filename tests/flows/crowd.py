@@ -89,9 +89,12 @@ class LightServer:
         self.alive = True
         self.seconds: Counter[int] = Counter()
         """REGISTERs heard, by second."""
+        self.heard: list[float] = []
+        """When each was."""
 
     def answer(self, data: bytes, now: float) -> bytes:
         self.seconds[int(now)] += 1
+        self.heard.append(now)
         lines = data.split(b"\r\n")
         kept = [line for line in lines if line.startswith((b"Via:", b"From:", b"To:", b"Call-ID:", b"CSeq:"))]
         if b'realm="%b"' % self.key not in data:
