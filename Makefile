@@ -15,8 +15,12 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+# Debian's own first: it is built with profile-guided optimisation, pyenv's is not and costs a quarter more of CPU per
+# message (bench/README.md). Whoever can make a venv goes before who cannot yet.
+PYTHON ?= $(shell for needs in ,venv,ensurepip ""; do \
+	for p in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
+	$$p -c "import sys$$needs; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" 2>/dev/null && echo $$p && exit; \
+	done; done)
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 DEBIAN := demo
 CODE = $(wildcard sipbalancer tests bench)
