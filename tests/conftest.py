@@ -2,6 +2,9 @@
 
 Elsewhere a test that lacks a program skips and says what to install. Where CI is set, that skip is a failure,
 save for tests marked `optional` (a program that the archive may have dropped); they are listed as skipped.
+
+Hypothesis judges no example by the time it took (a busy machine is no bug), and in CI draws the same examples every
+time: what is red there is red here.
 """
 
 from __future__ import annotations
@@ -9,9 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 
+import hypothesis
 import pytest
 
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
+
+hypothesis.settings.register_profile(
+    "sipbalancer", deadline=None, derandomize=IN_CI, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("sipbalancer")
 
 
 def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
