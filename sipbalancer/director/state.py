@@ -7,7 +7,7 @@ from typing import Any
 
 from sipbalancer.config.model import RealServerConfig
 from sipbalancer.director.acks import Acks
-from sipbalancer.director.bindings import Bindings, Bound
+from sipbalancer.director.bindings import Bindings
 from sipbalancer.director.dialogs import Dialogs
 from sipbalancer.director.health import Health
 from sipbalancer.director.keys import Keys
@@ -19,7 +19,6 @@ from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.transactions import TIMER_F, Transaction, Transactions
 from sipbalancer.director.wheel import Wheel
 from sipbalancer.sip.aor import tag
-from sipbalancer.sip.contacts import identity, only_contact
 from sipbalancer.sip.flow import Datagram, pack_address, unpack_address
 from sipbalancer.sip.flow_token import FlowToken, TokenSealer
 
@@ -27,8 +26,6 @@ MOVED_LIFE = 43200.0
 _CACHED = 32768
 _RETIRED = 1024
 _EVENTS = 256
-_LONGEST_EXPECTED = 512
-"""Octets of a Contact that is kept before anybody has proved that it is a phone's."""
 
 
 class State:
@@ -58,9 +55,6 @@ class State:
         """`registerrate`: whose turn it is."""
         self.challenged: RecentPins[int] = RecentPins(65536, TIMER_F)
         """`registerrate`: `call_key` of a REGISTER that was challenged -> by the server of this number."""
-        self.expected: RecentPins[Bound] = RecentPins(65536, TIMER_F)
-        """Contact asked for by a REGISTER with credentials -> what its 2xx will bind. A server that has stored the
-        Contact may use it before we see that 2xx (a qualify OPTIONS overtakes it; measured with Asterisk 22)."""
         self.unproved: RecentPins[int] = RecentPins(65536, TIMER_F)
         """`persistencekey` other than aor: pin key -> server number, until a 2xx confirms it."""
         self.moved: RecentPins[bytes] = RecentPins(65536, MOVED_LIFE)
@@ -75,7 +69,7 @@ class State:
         self.acks = Acks()
         """ACKs of 2xx that came again."""
         self.recent: tuple[RecentPins[Any], ...] = (
-            *(self.provisional, self.recent_calls, self.waiting, self.challenged, self.expected, self.unproved),
+            *(self.provisional, self.recent_calls, self.waiting, self.challenged, self.unproved),
             *(self.moved, self.acks.unheard),
         )
         """All that must be swept."""
@@ -141,17 +135,6 @@ class State:
     def forget_lines(self) -> None:
         """After a reload: `advertise` may be another."""
         self._lines, self._old_lines = {}, {}
-
-    def expect(self, service: VirtualService, transaction: Transaction, now: float) -> None:
-        """A REGISTER with credentials of an AoR with no binding is on its way: its server may call at once."""
-        asked = only_contact(transaction.data)
-        if asked is None or asked.expires == 0 or len(asked.uri) > _LONGEST_EXPECTED:
-            return
-        which = identity(asked.uri)
-        client, server = transaction.client[1], transaction.server
-        bound = Bound(asked.uri, which, client, now + TIMER_F, transaction.aor, server.serial)
-        for text in (b"c" + which, b"u" + which.partition(b"@")[0]):
-            self.expected.put(service.salt + server.packed + text, bound, now)
 
     # Pin keys.
 

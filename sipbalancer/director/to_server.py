@@ -13,7 +13,7 @@ from sipbalancer.director.verdict import Verdict
 from sipbalancer.sip.aor import read_aor, tag
 from sipbalancer.sip.edit import Edit, cut_routes, forward_request, names_path
 from sipbalancer.sip.flow import Datagram, Flow, flow_of
-from sipbalancer.sip.grammar import CREDENTIALS, METHODS, RECORD_ROUTED
+from sipbalancer.sip.grammar import METHODS, RECORD_ROUTED
 from sipbalancer.sip.headers import read_message
 from sipbalancer.sip.scan import RequestFacts
 
@@ -94,8 +94,6 @@ def remember(
             transaction.pin = state.binding_key(service, transaction.aor)
         if decision.by != "binding":
             transaction.provisional_pin = state.provisional.put(transaction.pin ^ hash(back[1]), server.number, now)
-        if not state.bindings[service.leg].holds(transaction.pin) and CREDENTIALS.search(data, 0, facts[16]):
-            state.expect(service, transaction, now)
     elif not decision.in_dialog:
         state.recent_calls.put(state.call_key(service, call_id), server.number, now)
     else:

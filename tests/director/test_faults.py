@@ -52,7 +52,7 @@ def test_one_part_of_due_fails_alone(owner: str, verb: str, monkeypatch: pytest.
     assert "a bug of ours" in stage.table.state.last_error
 
 
-@pytest.mark.parametrize("table", ["provisional", "recent_calls", "waiting", "challenged", "expected", "moved"])
+@pytest.mark.parametrize("table", ["provisional", "recent_calls", "waiting", "challenged", "unproved", "moved"])
 def test_a_table_that_cannot_be_swept_leaves_the_others_swept(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage()
     state = stage.table.state

@@ -278,3 +278,31 @@ def test_nor_by_a_stranger_with_a_token_of_its_own() -> None:
     bye = from_server(server, f"sip:1001@{PHONE}", route, method="BYE", call="victim", to=IN_DIALOG)
     assert stage.to(bye, server) == PHONE
     assert route_of(stage.sent(from_server(server, f"sip:1001@{PHONE}", route, branch="z9hG4bKy"), server)[0])
+
+
+@pytest.mark.parametrize("credentials", [(), ('Authorization: Digest username="1001"',)])
+@pytest.mark.parametrize("known", [None, "1001", "1002"])
+@pytest.mark.parametrize("method", ["OPTIONS", "NOTIFY"])
+def test_what_overtakes_the_200_to_a_register_meets_the_contact_it_stored(
+    method: str, known: str | None, credentials: tuple[str, ...]
+) -> None:
+    stage = Stage(service_of(real(A)))
+    if known:
+        stage.registered(known, OTHER)
+    new = f"sip:1001@{PHONE}"
+    asked = request("REGISTER", f"Contact: <{new}>", "Expires: 60", *credentials, uri=f"sip:{VIP}", branch="z9hG4bKnew")
+    register, _ = stage.sent(asked)
+    early = request(method, f"Route: <sip:{VIP};lr>", uri=new, call="q", via=f"{A};rport", branch="z9hG4bKq")
+    assert stage.to(early, A) == PHONE
+    late = early.replace(b"z9hG4bKq", b"z9hG4bKlate")
+    stage.now += 3
+    assert stage.decided(late, A).refusal == 403, "the 200 did not come"
+    stage.sent(answer(register, 200, f"Contact: <{new}>;expires=60"), A)
+    assert stage.to(late, A) == PHONE
+
+
+def test_an_unregister_is_no_contact_to_come() -> None:
+    stage = Stage(service_of(real(A)))
+    stage.sent(request("REGISTER", f"Contact: <sip:1001@{PHONE}>;expires=0", uri=f"sip:{VIP}"))
+    early = request("OPTIONS", uri=f"sip:1001@{PHONE}", call="q", via=f"{A};rport", branch="z9hG4bKq")
+    assert stage.decided(early, A).refusal == 403

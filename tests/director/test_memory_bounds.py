@@ -18,16 +18,6 @@ def octets(table: RecentPins[V]) -> int:
     return sum(len(key) for shard in shards for key in shard if isinstance(key, bytes))
 
 
-def test_a_contact_without_end_is_not_expected() -> None:
-    """Its REGISTER only claims to have credentials."""
-    stage = Stage()
-    words = ("Authorization: Digest nonsense", "Expires: 60")
-    stage.send(request("REGISTER", f"Contact: <sip:{LONG}@10.1.0.1>", *words, uri=f"sip:{VIP}", branch="z9hG4bK1"))
-    assert len(stage.table.state.expected) == 0
-    stage.send(request("REGISTER", "Contact: <sip:7@10.1.0.1>", *words, uri=f"sip:{VIP}", branch="z9hG4bK2"))
-    assert len(stage.table.state.expected) == 2
-
-
 def test_a_long_call_id_is_remembered_by_its_hash() -> None:
     stage = Stage(service_of(registerrate=10))
     out, server = stage.sent(request(call=LONG))
