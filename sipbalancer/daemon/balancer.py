@@ -72,6 +72,7 @@ class Balancer:
         self.watcher: Watcher | None = None
         self._standby = Standby()
         self._looking: asyncio.TimerHandle | None = None
+        self._tidying: asyncio.Handle | None = None
         self._standby.look(self._hosts())
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -83,8 +84,9 @@ class Balancer:
 
     async def close(self) -> None:
         """Stop reading at once, then the probes."""
-        if self._looking is not None:
-            self._looking.cancel()
+        for handle in (self._looking, self._tidying):
+            if handle is not None:
+                handle.cancel()
         self._shedding.close()
         self.edge.close()
         await self._prober.close()
@@ -146,6 +148,8 @@ class Balancer:
             self._tell(self.table.probed(health, outcome, self._clock()))
             if self.watcher is not None:
                 self.watcher.probed(health, outcome)
+            if self.table.let_go(health, self._clock()):
+                self._tidying = asyncio.get_running_loop().call_soon(self._sync_probes)  # not from its own task
 
     def _silent(self, target: ProbeTarget, sent: float) -> None:
         health = self._healths.get(target.health_key)

@@ -41,8 +41,8 @@ class EndCalls:
             self._state.dialogs.sweep(lambda key: self._state.pins.get(key, now) >= 0, AT_ONCE)
         for service in self._state.services.values():
             if service.config.endcalls:
-                for server in service.servers:
-                    if self._over.get(server) != server.since and _is_proved(service, server, now):
+                for server in service.by_packed.values():
+                    if self._over.get(server) != server.since and self._is_proved(service, server, now):
                         self._begin(service, server)
         for _ in range(min(AT_ONCE, len(self._left))):
             key, service = self._left.popleft()
@@ -53,7 +53,7 @@ class EndCalls:
 
     def _end_if_dead(self, service: VirtualService, key: int, now: float) -> None:
         dialog = self._state.dialogs.held.get(key)
-        if dialog is not None and dialog.server.verdict is Verdict.DOWN:
+        if dialog is not None and dialog.server.health.verdict is Verdict.DOWN:
             self._end(service, key, dialog, now)
 
     def _begin(self, service: VirtualService, server: RealServer) -> None:
@@ -80,8 +80,8 @@ class EndCalls:
         state.pins.put(key, server.serial, PinKind.ENDED, now + TIMER_F)
         service.dropped["ended by us: BYE"] += 1
 
-
-def _is_proved(service: VirtualService, server: RealServer, now: float) -> bool:
-    if server.verdict is not Verdict.DOWN:
-        return False
-    return server.health.refused or now - server.silent_since >= service.config.deaddialogs
+    def _is_proved(self, service: VirtualService, server: RealServer, now: float) -> bool:
+        """Also of a server that has left the file, as long as it is still probed for this (`ServiceTable.let_go`)."""
+        if server.health.verdict is not Verdict.DOWN or server.health not in self._state.probed:
+            return False
+        return server.health.refused or now - server.silent_since >= service.config.deaddialogs

@@ -22,6 +22,8 @@ from sipbalancer.director.state import State
 from sipbalancer.director.verdict import ProbeOutcome, Transition, Verdict
 from sipbalancer.errors import AdminError
 
+_ENDED_BY = 60.0
+"""Seconds in which the calls of a server that has left the file are ended, from the proof on."""
 HealthKey = tuple[str, CheckConfig]
 
 
@@ -65,8 +67,11 @@ class ServiceTable:
         for service, virtual in zip(services, config.virtual, strict=True):
             service.readdquiescent = config.readdquiescent
             self._publish(service, virtual, healths, now)
+        for service in services:
+            if service.config.endcalls:
+                self._linger(service, healths)
         self._by_health = healths
-        self.healths = tuple(healths.values())
+        self._healths_changed()
         self.state.services = {service.leg: service for service in services}
         self.state.by_leg = {leg: service for service in services for leg in (service.leg, service.server_leg)}
         self.state.bindings = {
@@ -166,13 +171,38 @@ class ServiceTable:
         self.state.suspects.clear()
         return suspects
 
+    def _linger(self, service: VirtualService, healths: dict[HealthKey, Health]) -> None:
+        """`endcalls`: a server that has left the file while it was down is probed on, until its calls can be ended."""
+        for server in service.by_packed.values():
+            health = server.health
+            if server.retired and health.verdict is Verdict.DOWN and health in self.state.probed:
+                healths.setdefault((health.key, health.check), health)
+
+    def let_go(self, health: Health, now: float) -> bool:
+        """Whether this one, of no server in the file, needs no more probes: then it is not in `healths` any more."""
+        if self._in_file(health):
+            return False
+        proof = max((service.config.deaddialogs for service in self.users_of(health)), default=0.0) + _ENDED_BY
+        if health.verdict is Verdict.DOWN and now - max(health.since, health.evidence.sign) < proof:
+            return False
+        self._by_health = {key: held for key, held in self._by_health.items() if held is not health}
+        self._healths_changed()
+        return True
+
+    def _healths_changed(self) -> None:
+        self.healths = tuple(self._by_health.values())
+        self.state.probed = frozenset(self.healths)
+
+    def _in_file(self, health: Health) -> bool:
+        services = self.state.services.values()
+        return any(server.health is health for service in services for server in self._servers(service))
+
     def users_of(self, health: Health) -> tuple[VirtualService, ...]:
-        """The services that have this server under this check, in the file's order."""
-        return tuple(
-            service
-            for service in self.state.services.values()
-            if any(server.health is health for server in self._servers(service))
-        )
+        """The services that have this server under this check, in the file's order; else those that had it."""
+        services = self.state.services.values()
+        users = [each for each in services if any(server.health is health for server in self._servers(each))]
+        had = (each for each in services if any(server.health is health for server in each.by_packed.values()))
+        return tuple(users or had)
 
     def _verdicts(self, health: Health | None = None) -> list[tuple[RealServer, Verdict]]:
         return [

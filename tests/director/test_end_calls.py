@@ -9,7 +9,7 @@ from sipbalancer.director.end_calls import AT_ONCE
 from sipbalancer.director.pins import PinKind
 from sipbalancer.director.verdict import ProbeResult
 from sipbalancer.sip.flow import flow_of
-from tests.director.stage import PHONE, A, Stage, packed, service_of
+from tests.director.stage import PHONE, A, B, Stage, packed, real, service_of
 
 CALLS = 3 * AT_ONCE
 
@@ -79,3 +79,45 @@ def test_one_call_that_cannot_be_ended_leaves_the_others(monkeypatch: pytest.Mon
     stage.judge(A, result=ProbeResult.REFUSED)
     assert _byes(stage) == 0
     assert len(tried) == stage.table.state.internal_errors == AT_ONCE
+
+
+def test_a_server_that_left_the_file_is_probed_until_its_calls_are_ended() -> None:
+    stage = _in_calls()
+    stage.judge(A, result=ProbeResult.TIMEOUT)
+    lost = stage.server(A).health
+    stage.apply(service_of(real(B), endcalls=True))
+    assert lost in stage.table.healths and stage.table.users_of(lost) == (stage.service,)
+    assert not stage.table.let_go(lost, stage.now + 10) and _byes(stage) == 0
+    stage.now += 10
+    assert [_byes(stage) for _ in range(4)] == [AT_ONCE, AT_ONCE, AT_ONCE, 0]
+    stage.apply(service_of(real(B), endcalls=True))
+    assert lost in stage.table.healths
+    assert stage.table.let_go(lost, stage.now + 100) and lost not in stage.table.healths
+
+
+@pytest.mark.parametrize("result", [ProbeResult.OK, ProbeResult.UNAVAILABLE])
+def test_one_that_answers_is_let_go_and_its_calls_live(result: ProbeResult) -> None:
+    stage = _in_calls()
+    stage.judge(A, result=ProbeResult.TIMEOUT)
+    lost = stage.server(A).health
+    stage.apply(service_of(real(B), endcalls=True))
+    stage.judge(A, result=result)
+    assert stage.table.let_go(lost, stage.now) and _byes(stage) == 0
+    stage.now += 100
+    assert _byes(stage) == 0
+
+
+def test_one_that_nobody_probes_proves_nothing() -> None:
+    stage = _in_calls()
+    stage.apply(service_of(endcalls=False))
+    stage.judge(A, result=ProbeResult.TIMEOUT)
+    stage.apply(service_of(real(B), endcalls=False))
+    assert stage.server(A).health not in stage.table.healths
+    stage.apply(service_of(real(B), endcalls=True))
+    stage.now += 100
+    assert _byes(stage) == 0
+
+
+def test_a_server_in_the_file_is_not_let_go() -> None:
+    stage = _in_calls()
+    assert not stage.table.let_go(stage.server(A).health, stage.now + 1000)

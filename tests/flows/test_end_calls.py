@@ -8,7 +8,7 @@ from sipbalancer.demo.call import CallState, Ending
 from sipbalancer.demo.message import parse
 from sipbalancer.demo.registrar import Contacts
 from tests.flows.balancer import VIP
-from tests.flows.pool import Pool
+from tests.flows.pool import SERVERS, Pool
 
 
 def _byes(pool: Pool) -> list[dict[str, str]]:
@@ -114,6 +114,37 @@ def test_calls_from_before_a_restart_are_left_alone_and_that_is_said() -> None:
     pool.run(20)
     assert call.state is CallState.TALKING and _byes(pool) == []
     assert any("1 more are known by their pin alone" in text for text in pool.balancer.table.events())
+
+
+@pytest.mark.parametrize(("after", "kills"), [(2, True), (4, False), (15, False)])
+def test_calls_of_a_dead_server_that_is_taken_out_of_the_file_are_ended_too(after: int, kills: bool) -> None:
+    pool = Pool(interval=1.0, endcalls=True)
+    phone = pool.registered("1001")
+    call = pool.calls(phone, "600")
+    home = pool.home("1001")
+    home.hanging = True
+    if kills:
+        pool.kill(home)
+    pool.run(after)
+    pool.reload([address for address in SERVERS if address != home.address])
+    pool.run(20)
+    assert (call.state, call.ending) == (CallState.ENDED, Ending.PEER_HUNG_UP)
+    assert len(_byes(pool)) == 1
+
+
+def test_a_server_that_is_taken_out_of_the_file_and_was_only_away_keeps_its_calls() -> None:
+    pool = Pool(interval=1.0, endcalls=True)
+    phone = pool.registered("1001")
+    call = pool.calls(phone, "600")
+    home = pool.home("1001")
+    home.hanging = True
+    pool.run(4)
+    assert pool.verdict(home) == "down"
+    pool.reload([address for address in SERVERS if address != home.address])
+    pool.run(2)
+    pool.send(home, home.wake(pool.now))
+    pool.run(30)
+    assert call.state is CallState.TALKING and _byes(pool) == []
 
 
 def test_a_call_that_was_hung_up_is_forgotten() -> None:
