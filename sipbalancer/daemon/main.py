@@ -278,7 +278,8 @@ class Daemon:
 
     def page(self) -> Page:
         balancer, snapshot = self.balancer, self.snapshot()
-        return Page(snapshot, balancer.edge_counters(), balancer.kernel_drops(), self._pulse.lag, self._output.lost)
+        lag, pauses = self._pulse.lag, self._pulse.pauses
+        return Page(snapshot, balancer.edge_counters(), balancer.kernel_drops(), lag, self._output.lost, pauses)
 
     def where(self, aor: str) -> tuple[WhereSnapshot, ...]:
         return self.balancer.where(aor)

@@ -12,11 +12,18 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from sipbalancer import __version__
+from sipbalancer.daemon.loop_lag import Pauses
 from sipbalancer.director.snapshot import PROBE_BUCKETS, ServerSnapshot, ServiceSnapshot, Snapshot
 from sipbalancer.director.verdict import Verdict
 
@@ -35,9 +42,10 @@ class Page(NamedTuple):
     kernel_drops: Mapping[str, int]
     """Address of a socket -> datagrams the kernel dropped there before we could read them."""
     loop_lag: float
-    """Seconds, the worst of the last ten to twenty."""
+    """Seconds, the longest gap of the last thirty to sixty."""
     log_lost: int
     """Log lines that found the queue full."""
+    pauses: Pauses = Pauses()
 
 
 def render(page: Page, accept: str) -> tuple[bytes, str]:
@@ -61,6 +69,7 @@ class PageCollector(Collector):
         yield from _services(services)
         yield from _edge(self._page)
         yield from _process(self._page)
+        yield from _loop(self._page)
 
 
 def _each(services: Iterable[ServiceSnapshot]) -> Iterator[tuple[list[str], ServerSnapshot]]:
@@ -185,9 +194,26 @@ def _process(page: Page) -> Iterator[Metric]:
     _spread(reloads, [], page.snapshot.reloads)
     build = GaugeMetricFamily("sipbalancer_build_info", "Always 1; the version is the label.", labels=["version"])
     build.add_metric([__version__], 1)
-    lag = GaugeMetricFamily("sipbalancer_loop_lag_seconds", "Worst delay of the event loop in the last ten seconds.")
-    lag.add_metric([], page.loop_lag)
     lost = CounterMetricFamily(
         "sipbalancer_log_lines_lost", "Log lines lost because their place was too slow.", value=page.log_lost
     )
-    yield from (reloads, build, lag, lost)
+    yield from (reloads, build, lost)
+
+
+def _loop(page: Page) -> Iterator[Metric]:
+    """Everything waits as long: datagrams, probes, timers."""
+    lag = GaugeMetricFamily(
+        "sipbalancer_loop_lag_seconds", "Longest gap of the event loop in the last thirty to sixty seconds."
+    )
+    lag.add_metric([], page.loop_lag)
+    gaps = CounterMetricFamily(
+        "sipbalancer_loop_gaps", "Gaps of the event loop of more than 20 ms.", value=page.pauses.gaps
+    )
+    pause = SummaryMetricFamily("sipbalancer_gc_pause_seconds", "Pauses of the garbage collector.")
+    pause.add_metric([], page.pauses.collections, page.pauses.collecting)
+    longest = GaugeMetricFamily(
+        "sipbalancer_gc_pause_max_seconds",
+        "Longest pause of the garbage collector in the last thirty to sixty seconds.",
+    )
+    longest.add_metric([], page.pauses.longest_collection)
+    yield from (lag, gaps, pause, longest)

@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from sipbalancer import __version__
+from sipbalancer.daemon.loop_lag import Pauses
 from sipbalancer.daemon.metrics import Page, render
 from sipbalancer.director.snapshot import PROBE_BUCKETS, Drain, ServerSnapshot, ServiceSnapshot, Snapshot
 from sipbalancer.director.verdict import ProbeResult, Verdict
@@ -61,7 +62,7 @@ SERVICE = ServiceSnapshot(
 def page(*services: ServiceSnapshot) -> Page:
     snapshot = Snapshot(now=100.0, started=0.0, services=services or (SERVICE,), reloads={"ok": 1, "failed": 2})
     edge: dict[str, int | Mapping[str, int]] = {"received": 9, "empty": 0, "send_errors": {"EPERM": 4}}
-    return Page(snapshot, edge, kernel_drops={VIRTUAL: 5}, loop_lag=0.004, log_lost=0)
+    return Page(snapshot, edge, kernel_drops={VIRTUAL: 5}, loop_lag=0.004, log_lost=0, pauses=Pauses(2, 7, 0.5, 0.25))
 
 
 def samples(shown: Page) -> dict[tuple[str, frozenset[str]], float]:
@@ -106,6 +107,10 @@ def test_every_name_of_the_interface_with_its_labels() -> None:
         ("sipbalancer_edge_send_errors_total", "EPERM"): 4,
         ("sipbalancer_edge_kernel_drops_total", VIRTUAL): 5,
         ("sipbalancer_loop_lag_seconds",): 0.004,
+        ("sipbalancer_loop_gaps_total",): 2,
+        ("sipbalancer_gc_pause_seconds_count",): 7,
+        ("sipbalancer_gc_pause_seconds_sum",): 0.5,
+        ("sipbalancer_gc_pause_max_seconds",): 0.25,
         ("sipbalancer_log_lines_lost_total",): 0,
     }
     found = {(name, *labels): shown.get((name, frozenset(labels))) for name, *labels in expected}

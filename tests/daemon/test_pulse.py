@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
-from sipbalancer.daemon.pulse import BEAT, WINDOW, Pulse
+from sipbalancer.daemon.loop_lag import WINDOW
+from sipbalancer.daemon.pulse import BEAT, Pulse
 
 
 class Steps:
@@ -49,9 +50,17 @@ def test_the_worst_delay_is_shown_and_forgotten() -> None:
     ticker.close()
 
 
+def test_long_gaps_are_counted() -> None:
+    ticker = Ticker()
+    for late in (0.0, 0.019, 0.021, 3.0):
+        ticker.beat(late)
+    assert ticker.pulse.pauses.gaps == 2
+    ticker.close()
+
+
 def test_the_watchdog_is_fed_at_least_every_half_period() -> None:
     ticker = Ticker(watchdog_period=4.0)
-    for _ in range(100):
+    for _ in range(1000):
         ticker.beat()
     gaps = [later - earlier for earlier, later in zip(ticker.fed, ticker.fed[1:], strict=False)]
     assert gaps and max(gaps) <= 2.0 + 1e-6
