@@ -3,7 +3,8 @@
 A real `sipbalancer run` on a state folder with so many pins and Contacts, so many servers, and a few REGISTERs a second
 beside. In each phase (nothing, scrapes, reloads, expiry, new Contacts saved, the first seconds after `ready`) the load
 notes how long the slowest message took: a gap of the loop is that long, wherever it comes from. Each phase is measured
-several times and the least counts, as on a shared machine others take the CPU now and then; all are in the row.
+several times and the least counts, as on a shared machine others take the CPU now and then; all are in the row, and how
+long the balancer waited for a CPU.
 Rows go to bench/results/lag-*.tsv.
 """
 
@@ -60,6 +61,8 @@ class Row:
     least: float
     """Of the rounds, the slowest message of each."""
     all: str
+    waited: str
+    """Share of each round in which the balancer wanted a CPU and had none: others had it."""
     p99: float
     lag: float
     """The balancer's own `sipbalancer_loop_lag_seconds` behind the last round."""
@@ -122,8 +125,8 @@ class Phases:
         self._write = write
         self._weight = 1
 
-    def measure(self, act: Callable[[], None] | None) -> tuple[float, float]:
-        """(slowest, 99 of 100) in milliseconds while `act` is done once a second."""
+    def measure(self, act: Callable[[], None] | None) -> tuple[float, float, float]:
+        """(slowest, 99 of 100) in milliseconds while `act` is done once a second; the share waited for a CPU."""
         stop = threading.Event()
 
         def often() -> None:
@@ -132,10 +135,12 @@ class Phases:
 
         thread = threading.Thread(target=often)
         thread.start()
+        waited, begun = waiting(self._process.pid), time.monotonic()
         said = self._phones.run("register", "open", RATE, (0.0, PHASE_SECONDS), [self._process.pid], block=False)
         stop.set()
         thread.join()
-        return said.max_us / 1e3, said.p99_us / 1e3
+        share = (waiting(self._process.pid) - waited) / (time.monotonic() - begun)
+        return said.max_us / 1e3, said.p99_us / 1e3, share
 
     def scrape(self) -> None:
         with urllib.request.urlopen(f"http://{METRICS}/metrics") as answer:
@@ -153,6 +158,11 @@ class Phases:
         with urllib.request.urlopen(f"http://{METRICS}/metrics") as answer:
             lines = answer.read().decode().splitlines()
         return 1e3 * float(next(line for line in lines if line.startswith("sipbalancer_loop_lag_seconds ")).split()[1])
+
+
+def waiting(pid: int) -> float:
+    """Seconds the main thread was runnable and did not run."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def wait_until_ready(folder: Path, process: subprocess.Popen[bytes]) -> None:
@@ -197,10 +207,12 @@ def measure(pins: int, servers: int, rounds: int, host: Host) -> Iterator[Row]:
             ]
             for phase, times, act in wanted:
                 found = [phases.measure(act) for _ in range(times)]
-                slowest = [most for most, _ in found]
+                slowest = [most for most, _, _ in found]
                 every = " ".join(f"{each:.1f}" for each in slowest)
-                say(f"{phase}: {every} ms")
-                yield Row(*host, pins, servers, phase, min(slowest), every, min(p for _, p in found), phases.lag())
+                waited = " ".join(f"{share:.0%}" for _, _, share in found)
+                say(f"{phase}: {every} ms; waited for a CPU {waited}")
+                p99 = min(each for _, each, _ in found)
+                yield Row(*host, pins, servers, phase, min(slowest), every, waited, p99, phases.lag())
         phones.close()
 
 

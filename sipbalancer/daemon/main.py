@@ -249,6 +249,7 @@ class Daemon:
         config = await self._names.resolve(parsed.config)
         before = self.balancer.config
         changes = self.balancer.apply(config)
+        await asyncio.sleep(0)  # with hundreds of servers each half takes 10 ms: what came meanwhile is read in between
         self._names.watch(parsed.config)
         self.balancer.table.reloads["ok"] += 1
         _warn(parsed.warnings)

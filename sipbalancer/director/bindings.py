@@ -135,6 +135,8 @@ class Bindings:
         self._aors: tuple[dict[int, bytes], ...] = tuple({} for _ in range(self._shards))
         self._index: tuple[dict[int, int], ...] = tuple({} for _ in range(self._shards))
         self._changed: dict[tuple[bytes, bytes], Bound] = {}
+        self._telling: list[Bound] = []
+        """What `changes` has begun to tell, the oldest last."""
         self._sweeping: list[int] = []
         self._shard = 0
 
@@ -274,10 +276,12 @@ class Bindings:
         if len(self._changed) < 65536:
             self._changed[bound.aor, bound.identity] = bound
 
-    def changes(self, server_name: Callable[[int], str]) -> Iterator[BindingRow]:
-        """What changed since the last call, for the state folder."""
-        changed, self._changed = self._changed, {}
-        for bound in changed.values():
+    def changes(self, server_name: Callable[[int], str], limit: int) -> Iterator[BindingRow]:
+        """What changed and was not told yet, for the state folder; so many rows at most (2 us each)."""
+        if not self._telling:
+            self._telling, self._changed = [*reversed(self._changed.values())], {}
+        for _ in range(min(limit, len(self._telling))):
+            bound = self._telling.pop()
             yield BindingRow(
                 self.virtual,
                 bound.aor.decode("utf-8", "surrogateescape"),

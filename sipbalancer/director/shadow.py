@@ -208,7 +208,7 @@ def _bindings(real: Bindings, memo: Memo) -> Bindings:
     made = copy(real)
     made._aors = tuple(Overlay(shard, memo) for shard in real._aors)
     made._index = tuple(Overlay(shard, memo) for shard in real._index)
-    made._changed, made._sweeping = {}, []
+    made._changed, made._telling, made._sweeping = {}, [], []
     return made
 
 

@@ -290,12 +290,12 @@ class ServiceTable:
 
     # Contacts, for the state folder.
 
-    def binding_changes(self) -> tuple[BindingRow, ...]:
-        """What changed since the last call."""
+    def binding_changes(self, limit: int) -> tuple[BindingRow, ...]:
+        """What changed and was not told yet, so many of each service at most; none when all is told."""
         return tuple(
             row
             for bindings in self.state.bindings.values()
-            for row in bindings.changes(lambda serial: self.state.pins.server_name(serial).partition("/")[2])
+            for row in bindings.changes(lambda serial: self.state.pins.server_name(serial).partition("/")[2], limit)
         )
 
     def load_bindings(self, rows: Iterable[BindingRow], now: float) -> None:

@@ -33,6 +33,8 @@ class Bench:
         config = Config(virtual=(service,), autoreload=autoreload)
         self.balancer = Balancer(config, (b"k" * 32,), pins, lambda: NOW, 0)
         self.changes: tuple[BindingRow, ...] = ()
+        self.most = 0
+        """Rows handed out in one turn."""
         self.loaded: list[BindingRow] = []
         self.wishes: list[None] = []
         monkeypatch.setattr(self.balancer.table, "binding_changes", self._changes)
@@ -41,8 +43,9 @@ class Bench:
         self.file.touch()
         self.contacts = folder / "contacts.db"
 
-    def _changes(self) -> tuple[BindingRow, ...]:
-        changes, self.changes = self.changes, ()
+    def _changes(self, limit: int) -> tuple[BindingRow, ...]:
+        changes, self.changes = self.changes[:limit], self.changes[limit:]
+        self.most = max(self.most, len(changes))
         return changes
 
     def chores(self, contacts: bool = True) -> Chores:
@@ -87,6 +90,17 @@ def test_changes_reach_the_disk_and_come_back(bench: Bench) -> None:
 
     bench.run(work)
     assert bench.kept() == ["a", "b"]
+
+
+def test_many_changes_are_taken_in_turns(bench: Bench) -> None:
+    async def work(chores: Chores) -> None:
+        bench.changes = tuple(row(f"{number:05}") for number in range(3 * module.ROWS_AT_ONCE + 1))
+        chores.once()
+        await saved(chores)
+
+    bench.run(work)
+    assert bench.most == module.ROWS_AT_ONCE
+    assert len(bench.kept()) == 3 * module.ROWS_AT_ONCE + 1
 
 
 def test_the_last_changes_are_written_at_the_stop(bench: Bench) -> None:
@@ -137,7 +151,8 @@ def test_without_a_state_folder_nothing_is_kept(bench: Bench) -> None:
         await chores.load()
         bench.changes = (row("a"),)
         chores.once()
-        assert chores._unsaved == [] and chores._saving is None
+        await saved(chores)
+        assert chores._unsaved == [] and not bench.changes
 
     bench.run(work, contacts=False)
     assert not bench.contacts.exists()

@@ -87,16 +87,26 @@ def test_the_sweep_lets_go_of_what_expired_and_is_bounded() -> None:
     assert held.by_contact(b"sip:2@h", 1100.0) is not None
 
 
+def test_changes_are_told_in_parts_and_the_oldest_first() -> None:
+    held = bindings()
+    for number in range(5):
+        learn(held, f"{number}@", f"sip:{number}@h", ONE)
+    assert [row.aor for row in held.changes(str, 2)] == ["0@", "1@"]
+    learn(held, "5@", "sip:5@h", ONE)
+    assert [row.aor for row in held.changes(str, 9)] == ["2@", "3@", "4@"]
+    assert [row.aor for row in held.changes(str, 9)] == ["5@"]
+
+
 def test_changes_are_told_once_and_can_be_taken_back() -> None:
     held = bindings()
     key = learn(held, "1001@", "sip:1001@h", ONE)
-    (row,) = held.changes(lambda serial: f"server {serial}")
+    (row,) = held.changes(lambda serial: f"server {serial}", 9)
     assert row[:5] == ("192.0.2.1:5060", "1001@", "sip:1001@h", ONE, "server 3")
     assert row.expires >= 1060.0
-    assert list(held.changes(str)) == []
+    assert list(held.changes(str, 9)) == []
     held.forget(key, lambda bound: False)
-    assert [gone.expires for gone in held.changes(str)] == [0.0]
+    assert [gone.expires for gone in held.changes(str, 9)] == [0.0]
     other = bindings()
     other.load(row, key, 3, 1000.0)
     assert other.by_client(ONE, 1000.0) is not None
-    assert list(other.changes(str)) == []
+    assert list(other.changes(str, 9)) == []

@@ -82,11 +82,11 @@ def test_a_refresh_that_is_due_on_the_disk_is_told_and_the_rest_is_not() -> None
     bindings = Bindings("192.0.2.1:5060", hashed, 10)
     contact, client = b"sip:1@10.0.0.1", packed("10.0.0.1:5060")
     learned(bindings, 1, contact, "10.0.0.1:5060", 0.0)
-    assert [row.expires for row in bindings.changes(str)] == [4 * LIFE]
+    assert [row.expires for row in bindings.changes(str, 9)] == [4 * LIFE]
     assert bindings.renew(1, contact, client, 1, LIFE, LIFE)
-    assert list(bindings.changes(str)) == []
+    assert list(bindings.changes(str, 9)) == []
     assert bindings.renew(1, contact, client, 1, 3 * LIFE, LIFE)
-    assert [row.expires for row in bindings.changes(str)] == [7 * LIFE]
+    assert [row.expires for row in bindings.changes(str, 9)] == [7 * LIFE]
     (bound,) = bindings.of_aor(1, 3 * LIFE)
     assert (bound.expires, bound.stored, bound.uri, bound.client, bound.aor) == (
         4 * LIFE,

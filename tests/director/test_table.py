@@ -103,7 +103,7 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
 def test_contacts_go_out_and_come_back() -> None:
     stage = Stage()
     home = stage.registered()
-    rows = stage.table.binding_changes()
+    rows = stage.table.binding_changes(9)
     assert [(row.aor, row.server, row.client) for row in rows] == [("1001@", home, b"\x13\xc4\x0a\1\0\1")]
     stage.restart()
     stage.table.load_bindings(rows, stage.now)

@@ -49,7 +49,7 @@ class Balancer:
         return self.prober.transitions
 
     def restart(self, keep_contacts: bool = True) -> None:
-        rows = self.table.binding_changes() if keep_contacts else ()
+        rows = self.table.binding_changes(65536) if keep_contacts else ()
         self._start()
         self.table.load_bindings(rows, self.lab.now)
         self.judge(*(server.key for service in self.table.state.services.values() for server in service.servers))
