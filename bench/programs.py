@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -82,10 +83,14 @@ def _nginx(folder: Path) -> list[str]:
     return [_which("nginx") or "nginx", "-p", str(folder), "-c", str(HERE / "nginx.conf"), "-g", words]
 
 
-def _sipbalancer(folder: Path) -> list[str]:
+def _sipbalancer(folder: Path, words: str = "") -> list[str]:
     config = folder / "sipbalancer.cf"
-    config.write_text((HERE / "sipbalancer.cf").read_text().replace("/FOLDER", str(folder)))
+    config.write_text(words + (HERE / "sipbalancer.cf").read_text().replace("/FOLDER", str(folder)))
     return [sys.executable, "-m", "sipbalancer", "run", str(config)]
+
+
+def _no_workers() -> str:
+    return "" if find_spec("sipbalancer.daemon.worker") else "this version has one process"
 
 
 def _sipbalancer_version() -> str:
@@ -95,6 +100,8 @@ def _sipbalancer_version() -> str:
 
 
 FORWARD, T_RELAY, BLIND, OURS = "kamailio forward()", "kamailio t_relay()", "nginx stream", "sipbalancer"
+OURS_2 = f"{OURS}, 2 workers"
+"""Both on the one core: what it costs to be two, not what two cores can do."""
 FORWARD_8, T_RELAY_8 = f"{FORWARD}, 8 workers", f"{T_RELAY}, 8 workers"
 BEST_OF = {FORWARD: (FORWARD, FORWARD_8), T_RELAY: (T_RELAY, T_RELAY_8)}
 """A comparison with Kamailio is one with the better of these; eight workers is what Debian's file starts."""
@@ -104,6 +111,7 @@ PROGRAMS = (
     _forwarding(T_RELAY, "kamailio-trelay.cfg", 1),
     Program(BLIND, 0, _nginx_missing, lambda: _said(_which("nginx") or "", "-v"), _nginx),
     Program(OURS, 1, lambda: "", _sipbalancer_version, _sipbalancer),
+    Program(OURS_2, 1, _no_workers, _sipbalancer_version, lambda folder: _sipbalancer(folder, "workers = 2\n")),
     _forwarding(FORWARD_8, "kamailio-forward.cfg", 8),
     _forwarding(T_RELAY_8, "kamailio-trelay.cfg", 8),
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import TypeVar
 
-from bench.programs import BEST_OF, FORWARD, OURS, PROGRAMS, T_RELAY
+from bench.programs import BEST_OF, FORWARD, OURS, OURS_2, PROGRAMS, T_RELAY
 from bench.rows import SATURATING, Row
 
 Kept = TypeVar("Kept")
@@ -58,6 +58,7 @@ def _saturated(mix: str, rows: Sequence[Row]) -> Iterator[str]:
     yield ""
     for peer in (FORWARD, T_RELAY):
         yield ratio(rows, peer)
+    yield from by_workers(rows)
 
 
 def best(rows: Sequence[Row], peer: str) -> list[Row]:
@@ -73,6 +74,14 @@ def ratio(rows: Sequence[Row], peer: str) -> str:
     cpu = median(row.cpu_us for row in ours) / median(row.cpu_us for row in theirs)
     rate = median(row.rate for row in ours) / median(row.rate for row in theirs)
     return f"sipbalancer : {peer} = {cpu:.2f} in CPU per message, {rate:.2f} in messages per second. "
+
+
+def by_workers(rows: Sequence[Row]) -> Iterator[str]:
+    """What it costs to be two processes."""
+    one, two = of(rows, OURS, SATURATING), of(rows, OURS_2, SATURATING)
+    if one and two:
+        share = median(row.cpu_us for row in two) / median(row.cpu_us for row in one)
+        yield f"2 workers : 1 = {share:.2f} in CPU per message, both on one core. Scaling over cores: not measured. "
 
 
 def _half_load(rows: Sequence[Row]) -> Iterator[str]:

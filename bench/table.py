@@ -17,13 +17,13 @@ from bench.flat_rows import CostRow, MemoryRow
 from bench.flat_table import by_registrations, by_servers, flat_cost, flat_memory, of_bed, ratio
 from bench.kept import Kept
 from bench.pool_rows import PoolRow, pool_table
-from bench.programs import BEST_OF, BLIND, FORWARD, OURS, T_RELAY
+from bench.programs import BEST_OF, BLIND, FORWARD, OURS, OURS_2, T_RELAY
 from bench.rows import SATURATING, Row
 from bench.speed_table import best, latency_pairs, of, render, where
 
 BEGIN = "<!-- bench: made by `python -m bench.table --write README.md` -->"
 END = "<!-- bench: end -->"
-SHOWN = (OURS, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND)
+SHOWN = (OURS, OURS_2, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND)
 
 
 # The README's.

@@ -12,8 +12,9 @@ from bench.flat_table import flat_cost, flat_memory
 from bench.kept import Kept
 from bench.plots import panels
 from bench.pool_rows import PoolRow, pool_table
-from bench.programs import FORWARD, FORWARD_8, OURS, T_RELAY
+from bench.programs import FORWARD, FORWARD_8, OURS, OURS_2, T_RELAY
 from bench.rows import Row, newest, read_as, write
+from bench.speed_table import render
 from tests.bench.test_run import row
 
 ROOT = Path(__file__).parent.parent.parent
@@ -70,6 +71,12 @@ def test_a_void_peer_gives_no_ratio_and_a_void_cell() -> None:
     assert f"| {FORWARD} | void | void | void |" in text
     assert f"| {FORWARD} | no ratio | no ratio |" in text
     assert T_RELAY in text and "not measured" not in text
+
+
+def test_two_workers_are_compared_with_one_and_scaling_is_not_claimed() -> None:
+    text = render([row(OURS, cpu_us=10.0), row(OURS_2, cpu_us=11.0)])
+    assert "2 workers : 1 = 1.10 in CPU per message" in text and "Scaling over cores: not measured" in text
+    assert "2 workers : 1" not in render([row(OURS), row(OURS_2, void="wrong messages")])
 
 
 def test_latency_is_compared_round_by_round_under_the_same_load() -> None:
