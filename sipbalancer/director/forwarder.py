@@ -184,7 +184,11 @@ class Forwarder:
             return answer_to(self.state, service, facts, flow_in, status, b"", now)
         if hops == 0:
             return refuse(self.state, service, facts, flow_in, 483, "max-forwards", now)
-        decision = self.decide(service, facts, flow_in, now)
+        packed = flow_in[1]
+        if service.by_packed.get(packed) is None and service.by_address.get(packed[2:]) is None:
+            decision: Decision | Outward = decide(self.state, service, facts, flow_in, now)
+        else:
+            decision = self.decide(service, facts, flow_in, now)
         if isinstance(decision, Outward):
             return self._to_client(service, decision, facts, flow_in, now)
         return self._to_server(service, decision, facts, flow_in, now)

@@ -49,13 +49,23 @@ class Decision(NamedTuple):
     token: FlowToken | None = None
     in_dialog: bool = False
     """Its To has a tag; not looked for in a REGISTER."""
+    call: int = 0
+    """The call pin's key, where one was looked for."""
 
 
 def _decided(
-    server: RealServer, by: str, key: bytes, cut: int, aor: bytes, pin: int, token: FlowToken | None, in_dialog: bool
+    server: RealServer,
+    by: str,
+    key: bytes,
+    cut: int,
+    aor: bytes,
+    pin: int,
+    token: FlowToken | None,
+    in_dialog: bool,
+    call: int = 0,
 ) -> Decision:
     """A Decision to forward; past the named tuple's own constructor, which costs 300 ns more on every request."""
-    return tuple.__new__(Decision, (server, by, key, cut, 0, "", aor, pin, token, in_dialog))
+    return tuple.__new__(Decision, (server, by, key, cut, 0, "", aor, pin, token, in_dialog, call))
 
 
 def transaction_key(state: State, facts: RequestFacts, flow: Flow) -> bytes:
@@ -94,20 +104,22 @@ def decide(state: State, service: VirtualService, facts: RequestFacts, flow: Flo
         # Outside a dialog (a Route of a call that is over) it takes nothing new to a server that leaves.
         if in_dialog or _usable(service, server, method == b"REGISTER"):
             return _decided(server, "token", key, cut, b"", 0, token, in_dialog)
+    call = 0
     if method != b"REGISTER":
-        server = _of_call(state, service, call_id, in_dialog, now)
+        call = state.call_key(service, call_id)
+        server = _of_call(state, service, call, in_dialog, now)
         if server is None and in_dialog:
             server = _of_uri(service, uri)
         if server is not None:
-            return _decided(server, "call", key, cut, b"", 0, None, in_dialog)
+            return _decided(server, "call", key, cut, b"", 0, None, in_dialog, call)
         if in_dialog and broken:
             return Decision(None, "none", key, cut, 481, "bad token")
         if method == b"ACK":
             return Decision(None, "none", key, cut, 0, "stray ack")
         server = None if in_dialog else _of_related(state, service, facts, now)
         if server is not None:
-            return Decision(server, "related", key, cut)
-    return _decide_new(state, service, facts, flow, now, key, cut, in_dialog)
+            return Decision(server, "related", key, cut, call=call)
+    return _decide_new(state, service, facts, flow, now, key, cut, in_dialog, call)
 
 
 def _decide_new(
@@ -119,6 +131,7 @@ def _decide_new(
     key: bytes,
     cut: int,
     in_dialog: bool,
+    call: int,
 ) -> Decision:
     aor, pin = _name(state, service, facts, flow)
     server = _of_binding(state, service, facts, flow, now, aor, pin)
@@ -127,17 +140,17 @@ def _decide_new(
             home = _home(state, service, server, key, now)
             if home is not None:
                 return _decided(home, "scheduler", key, cut, aor, pin, None, in_dialog)
-        return _decided(server, "binding", key, cut, aor, pin, None, in_dialog)
+        return _decided(server, "binding", key, cut, aor, pin, None, in_dialog, call)
     if service.eligible:
         server = _scheduled(state, service, facts, flow, now, key, pin)
         if server is not None:
-            return _decided(server, "scheduler", key, cut, aor, pin, None, in_dialog)
+            return _decided(server, "scheduler", key, cut, aor, pin, None, in_dialog, call)
     if service.resort:
         turn = _hash_key(state, service, facts, flow, pin) or crc32(key)
         server = service.resort[turn % len(service.resort)]
-        return _decided(server, "draining", key, cut, aor, pin, None, in_dialog)
+        return _decided(server, "draining", key, cut, aor, pin, None, in_dialog, call)
     if service.fallback is not None:
-        return Decision(service.fallback, "fallback", key, cut, aor=aor, pin=pin, in_dialog=in_dialog)
+        return Decision(service.fallback, "fallback", key, cut, aor=aor, pin=pin, in_dialog=in_dialog, call=call)
     return Decision(None, "none", key, cut, 503, "no server", aor, pin)
 
 
@@ -177,9 +190,8 @@ def _home(state: State, service: VirtualService, server: RealServer, key: bytes,
     return min(short, key=lambda other: other.registrations / other.weight, default=None)
 
 
-def _of_call(state: State, service: VirtualService, call_id: bytes, in_dialog: bool, now: float) -> RealServer | None:
+def _of_call(state: State, service: VirtualService, key: int, in_dialog: bool, now: float) -> RealServer | None:
     """The call's server; for a request that only repeats the Call-ID not one that is down."""
-    key = state.call_key(service, call_id)
     number = state.recent_calls.get(key, now)
     if number is not None:
         server: RealServer | None = state.servers[number]
@@ -212,7 +224,8 @@ def _of_related(state: State, service: VirtualService, facts: RequestFacts, now:
     for name in (b"replaces", b"join", b"target-dialog"):
         value = message.first(name)
         if value is not None:
-            return _of_call(state, service, value.split(b";", 1)[0].strip(), False, now)
+            named = state.call_key(service, value.split(b";", 1)[0].strip())
+            return _of_call(state, service, named, False, now)
     return None
 
 

@@ -30,10 +30,11 @@ PERSISTENT_SHARE = 0.4
 
 def provisional(state: State, transaction: Transaction, status: int, now: float) -> None:
     """A 1xx: Timer C starts anew (16.8), and the call's unconfirmed pin lives on while it rings."""
-    transaction.provisional = max(transaction.provisional, status)
+    if status > transaction.provisional:
+        transaction.provisional = status
     if transaction.method == b"INVITE":
         transaction.deadline = now + TIMER_C
-        key = state.call_key(transaction.service, transaction.call_id)
+        key = state.key_of_call(transaction)
         state.recent_calls.put(key, transaction.server.number, now)
         if transaction.persistence:
             state.unproved.put(transaction.persistence, transaction.server.number, now)
@@ -71,15 +72,17 @@ def final(
         state.transactions.end(transaction, now)
 
 
-def _call_id(data: bytes, transaction: Transaction | None) -> bytes:
-    return transaction.call_id if transaction is not None else read_message(data).first(b"call-id") or b""
+def _call_key(state: State, service: VirtualService, data: bytes, transaction: Transaction | None) -> int:
+    if transaction is not None:
+        return state.key_of_call(transaction)
+    return state.call_key(service, read_message(data).first(b"call-id") or b"")
 
 
 def call_begins(
     state: State, service: VirtualService, server: RealServer, data: bytes, transaction: Transaction | None, now: float
 ) -> None:
     """2xx to INVITE: the call pin, for Session-Expires or `calltimeout`."""
-    key = state.call_key(service, _call_id(data, transaction))
+    key = _call_key(state, service, data, transaction)
     if transaction is None and state.pins.get(key, now) >= 0:
         return  # a late copy of what has been learned; the call may be over since
     state.recent_calls.drop(key)
@@ -92,7 +95,7 @@ def call_renewed(
     state: State, service: VirtualService, server: RealServer, data: bytes, transaction: Transaction | None, now: float
 ) -> None:
     """2xx to UPDATE, which renews a session timer as a re-INVITE does (RFC 4028 section 7): a known call lives on."""
-    key = state.call_key(service, _call_id(data, transaction))
+    key = _call_key(state, service, data, transaction)
     if state.pins.life(key, now) > TIMER_F + 1:  # not one that has ended
         _pin_call(state, service, server, key, data, now)
 
@@ -107,7 +110,7 @@ def call_ends(
     state: State, service: VirtualService, server: RealServer, data: bytes, transaction: Transaction | None, now: float
 ) -> None:
     """2xx, 481 or 408 to BYE: no call any more, but pinned 32 s for what comes late."""
-    key = state.call_key(service, _call_id(data, transaction))
+    key = _call_key(state, service, data, transaction)
     state.dialogs.drop(key)
     if state.pins.get(key, now) >= 0:
         state.pins.put(key, server.serial, PinKind.ENDED, now + TIMER_F)
@@ -118,7 +121,7 @@ def is_party(state: State, transaction: Transaction) -> bool:
     seen, or from the phone's address. Who merely knows the Call-ID ends no call by a BYE that nobody accepts."""
     if transaction.sealed or not transaction.inward:
         return True
-    dialog = state.dialogs.held.get(state.call_key(transaction.service, transaction.call_id))
+    dialog = state.dialogs.held.get(state.key_of_call(transaction))
     return dialog is not None and dialog.client[1] == transaction.client[1]
 
 

@@ -185,7 +185,7 @@ class Retries:
             key = transaction.pin ^ hash(transaction.client[1])
             transaction.provisional_pin = state.provisional.put(key, server.number, now)
         else:
-            state.recent_calls.put(state.call_key(service, transaction.call_id), server.number, now)
+            state.recent_calls.put(state.key_of_call(transaction), server.number, now)
         state.outbox.append((transaction.sent, server.flow))
         transaction.interval = server.health.evidence.wait
         self._wake(transaction, now + transaction.interval + self._state.unread)

@@ -148,6 +148,13 @@ class State:
         leg = (b"S" if inward else b"C") + service.salt
         return self.keys.pin(b"%b%d %b %b" % (leg, cseq, tag(to_value), call_id))
 
+    def key_of_call(self, transaction: Transaction) -> int:
+        """The same of a transaction, hashed once."""
+        key = transaction.call_key
+        if not key:
+            key = transaction.call_key = self.call_key(transaction.service, transaction.call_id)
+        return key
+
     def moved_key(self, call_id: bytes, client: bytes) -> int:
         """Of `moved`: a dialog, and the client address its token names. A hash, as a Call-ID may have 60,000 octets."""
         return self.keys.pin(b"m" + client + b"\0" + call_id)

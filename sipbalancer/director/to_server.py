@@ -81,31 +81,36 @@ def remember(
     now: float,
 ) -> Transaction:
     """The first copy of a request: its transaction, and the unconfirmed pins beside it."""
-    data, method, _, _, _, _, _, _, call_id, _, _, to_value, *_ = facts
-    server = decision.server
+    data, method = facts[0], facts[1]
+    server, by, key, cut, _, _, aor, pin, token, in_dialog, call = decision
     assert server is not None
-    transaction = Transaction(decision.key, method, service, server, back, flow_in, True, data, call_id, now)
-    transaction.cut = decision.cut
+    by_aor = service.config.persistencekey is PersistenceKey.AOR
+    transaction = Transaction(key, method, service, server, back, flow_in, True, data, facts[8], now)
+    if cut:
+        transaction.cut = cut
     if method == b"REGISTER":
-        transaction.aor = decision.aor
-        transaction.pin = decision.pin
-        if not decision.aor or service.config.persistencekey is not PersistenceKey.AOR:
-            transaction.aor = read_aor(to_value, service.hosts)
-            transaction.pin = state.binding_key(service, transaction.aor)
-        if decision.by != "binding":
-            transaction.provisional_pin = state.provisional.put(transaction.pin ^ hash(back[1]), server.number, now)
-    elif not decision.in_dialog:
-        state.recent_calls.put(state.call_key(service, call_id), server.number, now)
+        if not aor or not by_aor:
+            aor = read_aor(facts[11], service.hosts)
+            pin = state.binding_key(service, aor)
+        transaction.aor = aor
+        transaction.pin = pin
+        if by != "binding":
+            transaction.provisional_pin = state.provisional.put(pin ^ hash(back[1]), server.number, now)
+    elif not in_dialog:
+        transaction.call_key = call = call or state.call_key(service, facts[8])
+        state.recent_calls.put(call, server.number, now)
     else:
+        transaction.call_key = call
         transaction.in_dialog = True
-        if decision.token is not None:
+        if token is not None:
             transaction.sealed = True
-            if decision.token.client != back[1] and tag(facts[10]):
-                transaction.token = flow_of(service.leg, decision.token.client)
-    transaction.stays = decision.by == "binding" and service.config.quiescent and server.verdict is Verdict.DOWN
-    if service.config.persistencekey is not PersistenceKey.AOR:
+            if token.client != back[1] and tag(facts[10]):
+                transaction.token = flow_of(service.leg, token.client)
+    if by == "binding" and server not in service.taking:
+        transaction.stays = service.config.quiescent and server.verdict is Verdict.DOWN
+    if not by_aor:
         pin = decision.pin or persistence_pin(state, service, facts, flow_in)
-        learn.persist(state, service, server, transaction, pin, decision.by, now)
+        learn.persist(state, service, server, transaction, pin, by, now)
     state.transactions.begin(transaction)
     return transaction
 

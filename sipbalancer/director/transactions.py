@@ -47,6 +47,8 @@ class Transaction:
     """`persistencekey` other than aor: the pin that its 2xx confirms."""
     provisional_pin: bool = False
     """REGISTER: it made one."""
+    call_key: int = 0
+    """The call pin's key, once it was needed (`State.key_of_call`)."""
     in_dialog: bool = False
     sealed: bool = False
     """In a dialog: its Route had our token, which only the ends of that dialog have seen."""

@@ -81,10 +81,10 @@ def session_expires_of(data: bytes) -> int | None:
     """The same of a whole message: the usual spelling is found, any other is read."""
     at = data.find(b"\nSession-Expires: ") + 18
     if at > 17:
-        stop = at
-        while data[stop : stop + 1].isdigit():
-            stop += 1
-        return _seconds(data[at:stop])
+        # As far as the digits go, of the few octets they can be.
+        life = data[at : at + 16]
+        digits = life[: len(life) - len(life.lstrip(b"0123456789"))]
+        return _seconds(digits)
     if data.find(b"ession-") < 0 and data.find(b"ESSION-") < 0 and data.find(b"\nx") < 0 and data.find(b"\nX") < 0:
         return None
     return session_expires(read_message(data))

@@ -50,6 +50,10 @@ def forward_request(
         return b"".join(
             (data[:head], top, data[head:via_at], received, data[via_at:hops_start], HOPS[hops - 1], data[hops_end:])
         )
+    if edits is not None and len(edits) == 1 and edits[0][0] >= hops_end > hops_start > via_at:
+        start, end, text = edits[0]  # in a dialog: the one Route of ours, below Max-Forwards as phones write it
+        way = data[:head], top, data[head:via_at], received, data[via_at:hops_start], HOPS[hops - 1]
+        return b"".join((*way, data[hops_end:start], text, data[end:]))
     more = edits or []
     if hops < 0:
         top += b"Max-Forwards: 70\r\n"

@@ -59,6 +59,20 @@ def test_a_request_gets_our_via_on_top_and_one_hop_less(order: list[int]) -> Non
     assert forward(assemble(START, headers, BODY)) == assemble(START, [(b"Via", b"us"), *expected], BODY)
 
 
+@given(st.permutations([*BASE, (b"Route", b"<sip:a;lr>"), (b"Route", b"<sip:b;lr>")]), st.integers(0, 2))
+def test_the_short_ways_are_a_splice(headers: list[tuple[bytes, bytes]], cut: int) -> None:
+    via = next(header for header in headers if header[0] == b"Via")
+    data = assemble(START, [via, *(header for header in headers if header is not via)], BODY)
+    facts = Request(*scan_request(data))
+    edits = [
+        (facts.head, facts.head, b"Via: us\r\n"),
+        (facts.rport, facts.rport, b"=1;received=2"),
+        (facts.hops_start, facts.hops_end, b"69"),
+        *cut_routes(facts.routes, cut),
+    ]
+    assert forward(data, cut) == splice(data, edits)
+
+
 def test_without_max_forwards_it_gets_70() -> None:
     left = forward(assemble(START, BASE[:5], BODY))
     assert left.startswith(
