@@ -40,8 +40,8 @@ COMPACT = {
 """7.3.3 and the later RFCs that registered a compact form."""
 
 ODD_LINE = re.compile(
-    rb"\n(?:(?<![^ \t\r]\r\n)|(?![A-Z][A-Za-z-]*+:)|F(?!rom: [^ \t])|T(?!o: [^ \t]|[ia])|R(?!oute: |[eSA])|I(?!n)"
-    rb"|C(?!Seq: [^ \t]|all-I(?:D: [^ \t]|nfo)|on)|M(?!ax-(?:Forwards: |B)|in-|IME))"
+    rb"\n(?:(?<![^ \t\r]\r\n)|(?![A-Z][A-Za-z-]*+:)|F(?!rom: [^ \t\r])|T(?!o: [^ \t\r]|[ia])|R(?!oute: |[eSA])|I(?!n)"
+    rb"|C(?!Seq: [^ \t\r]|all-I(?:D: [^ \t\r]|nfo)|on)|M(?!ax-(?:Forwards: |B)|in-|IME))"
 )
 """From the top Via on: the blank line, or before it a line that is no header, or may name one of the facts in another
 spelling than every common stack's: folded, compact, in another case, without the one space behind its colon, with
