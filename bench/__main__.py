@@ -1,9 +1,10 @@
 """`make bench`: every question of the bench, one after the other, then pictures and the README's tables.
 
-    python -m bench [--only speed flat pool ...] [--rounds N] [--quick]
+    python -m bench [--only speed flat pool overload plots table] [--rounds N] [--quick]
 
 speed: the peers in one run (bench.run) · flat: by registrations and servers, memory (bench.flat, root) · pool: three
-real Asterisks with and without the balancer (bench.pool) · plots, table. Rows are kept in bench/results/.
+real Asterisks with and without the balancer (bench.pool) · overload: three times the peak for a minute
+(bench.overload) · plots, table. Rows are kept in bench/results/.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from bench.run import CHECKOUT, say
 
 ROUNDS = {"speed": 3, "flat": 4, "pool": 3}
-MODULES = {"speed": "bench.run", "flat": "bench.flat", "pool": "bench.pool"}
+MODULES = {"speed": "bench.run", "flat": "bench.flat", "pool": "bench.pool", "overload": "bench.overload"}
 LAST = ("plots", "table")
 
 
@@ -24,6 +25,9 @@ def commands(only: list[str], rounds: int | None, quick: bool) -> dict[str, list
     """What is run for each part, in order."""
     found: dict[str, list[str]] = {}
     for part, module in MODULES.items():
+        if part == "overload":
+            found[part] = [sys.executable, "-m", module, *(["--seconds", "10"] if quick else [])]
+            continue
         count = rounds or (1 if quick else ROUNDS[part])
         words = ["--quick"] if quick and part != "pool" else []
         found[part] = [sys.executable, "-m", module, "--rounds", str(count), *words]

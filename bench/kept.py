@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from bench import rows
 from bench.flat_rows import CostRow, MemoryRow
+from bench.overload import Row as StormRow
 from bench.pool_rows import PoolRow
 from bench.rows import Row
 
@@ -20,6 +21,7 @@ class Kept:
         self.flat: list[CostRow] = self._of("flat", CostRow)
         self.memory: list[MemoryRow] = self._of("memory", MemoryRow)
         self.pool: list[PoolRow] = self._of("pool", PoolRow)
+        self.overload: list[StormRow] = self._of("overload", StormRow)
 
     @staticmethod
     def _of(kind: str, row: type[K]) -> list[K]:

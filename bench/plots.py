@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from bench.flat_table import Bed, by_registrations, by_servers, of_bed
 from bench.kept import Kept
+from bench.overload import Row as StormRow
 from bench.programs import BEST_OF, BLIND, FORWARD, OURS, OURS_2, T_RELAY
 from bench.rows import RESULTS, SATURATING, Row
 from bench.run import say
@@ -61,6 +62,8 @@ def panels(kept: Kept) -> Iterator[Panel]:
         yield _memory(kept)
     if kept.pool:
         yield _pool(kept)
+    if kept.overload:
+        yield _overload(kept)
 
 
 def _saturated(rows: Sequence[Row], name: str, title: str, unit: str, value: Callable[[Row], float]) -> Panel:
@@ -113,6 +116,21 @@ def _pool(kept: Kept) -> Panel:
     return Panel(
         "pool", "Three Asterisk 22, straight and through sipbalancer, all on the same two CPUs", "1/s", ways, series
     )
+
+
+def _overload(kept: Kept) -> Panel:
+    fit = [row for row in kept.overload if not row.void]
+    groups = tuple(dict.fromkeys(row.program for row in kept.overload))
+    values: dict[str, Callable[[StormRow], float]] = {
+        "peak": lambda row: row.peak,
+        "offered": lambda row: row.offered,
+        "completed": lambda row: row.completed,
+    }
+    series = {
+        word: tuple(bar([row for row in fit if row.program == name], value) for name in groups)
+        for word, value in values.items()
+    }
+    return Panel("overload", "Three times the peak for a minute: transactions per second", "1/s", groups, series)
 
 
 def draw(panel: Panel, path: Path) -> None:

@@ -16,6 +16,7 @@ from bench import rows
 from bench.flat_rows import CostRow, MemoryRow
 from bench.flat_table import by_registrations, by_servers, flat_cost, flat_memory, of_bed, ratio
 from bench.kept import Kept
+from bench.overload import Row as StormRow
 from bench.pool_rows import PoolRow, pool_table
 from bench.programs import BEST_OF, BLIND, FORWARD, OURS, OURS_2, T_RELAY
 from bench.rows import SATURATING, Row
@@ -36,6 +37,7 @@ def short(kept: Kept) -> str:
         list(_flat(kept.flat)) if kept.flat else [],
         list(_memory(kept.memory)) if kept.memory else [],
         list(pool_table(kept.pool)) if kept.pool else [],
+        list(_overload(kept.overload)) if kept.overload else [],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
@@ -114,6 +116,23 @@ def _memory(kept: Sequence[MemoryRow]) -> Iterator[str]:
         yield f"| {row.what} | {row.per_registration:.0f} |"
 
 
+def _overload(kept: Sequence[StormRow]) -> Iterator[str]:
+    yield "| overload | offered/s | completed/s | of its peak | calls completed | memory grew by | lasts after it |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in kept:
+        if row.void:
+            yield f"| {row.program} | void | void | void | void | void | void |"
+            continue
+        grown = (row.rss_max - row.rss_begin) / 1024
+        cells = [
+            f"{row.offered:,.0f}",
+            f"{row.completed:,.0f}",
+            f"{row.ratio:.0%}",
+            f"{row.calls_completed / row.calls:.0%}",
+        ]
+        yield f"| {row.program} | {' | '.join(cells)} | {grown:,.0f} MiB | {row.recovery:.1f} s |"
+
+
 def written(text: str, table: str) -> str:
     """The text with the table between its markers. ValueError when it has none."""
     head, begin, rest = text.partition(BEGIN)
@@ -128,6 +147,7 @@ def _in_full(paths: Sequence[Path]) -> Iterator[str]:
         "flat": lambda path: "\n".join(flat_cost(list(rows.read_as(path, CostRow)))) + "\n",
         "memory": lambda path: "\n".join(flat_memory(list(rows.read_as(path, MemoryRow)))) + "\n",
         "pool": lambda path: "\n".join(pool_table(list(rows.read_as(path, PoolRow)))) + "\n",
+        "overload": lambda path: "\n".join(_overload(list(rows.read_as(path, StormRow)))) + "\n",
         "speed": lambda path: render(list(rows.read(path))),
     }
     for path in paths:
@@ -140,7 +160,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--write", type=Path, metavar="README.md")
     asked = parser.parse_args(arguments)
-    kinds = ("speed", "flat", "memory", "pool")
+    kinds = ("speed", "flat", "memory", "pool", "overload")
     paths = asked.files or [path for kind in kinds if (path := rows.newest(kind))]
     if not paths:
         sys.stderr.write("bench: no rows in bench/results: run `make bench` first\n")

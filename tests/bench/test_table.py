@@ -25,7 +25,7 @@ class Some(Kept):
     """Rows of a test."""
 
     def __init__(self, speed: list[Row] | None = None, flat: list[CostRow] | None = None) -> None:
-        self.speed, self.flat, self.memory, self.pool = speed or [], flat or [], [], []
+        self.speed, self.flat, self.memory, self.pool, self.overload = speed or [], flat or [], [], [], []
 
 
 def cost(number: int, registrations: int, servers: int, cpu_us: float, void: str = "") -> CostRow:
