@@ -40,6 +40,7 @@ class Panel(NamedTuple):
     unit: str
     groups: tuple[str, ...]
     series: dict[str, tuple[Bar | None, ...]]
+    logarithmic: bool = False
 
 
 def bar(rows: Sequence[K], value: Callable[[K], float]) -> Bar | None:
@@ -87,7 +88,7 @@ def _latency(rows: Sequence[Row]) -> Panel:
                 ours.append(bar([getattr(mine, name) for mine, _ in pairs], float))
                 theirs.append(bar([getattr(other, name) for _, other in pairs], float))
     title = "Added latency of a message at half of the load that saturates Kamailio"
-    return Panel("latency", title, "us", tuple(groups), {OURS: tuple(ours), "kamailio": tuple(theirs)})
+    return Panel("latency", title, "us", tuple(groups), {OURS: tuple(ours), "kamailio": tuple(theirs)}, True)
 
 
 def _flat(kept: Kept, what: str, beds: Sequence[Bed]) -> Panel:
@@ -148,12 +149,14 @@ def draw(panel: Panel, path: Path) -> None:
             at = group + (number - (count - 1) / 2) * thick
             label = name if group == 0 else None
             if one is None:
-                axes.barh(at, 0, thick, color=COLOURS[number], label=label)
-                axes.text(0, at, " void", va="center", fontsize=8, color="#666666")
+                axes.barh(at, 1 if panel.logarithmic else 0, thick, color=COLOURS[number], label=label)
+                axes.text(1 if panel.logarithmic else 0, at, " void", va="center", fontsize=8, color="#666666")
                 continue
             spread = [[one.value - one.low], [one.high - one.value]]
             axes.barh(at, one.value, thick, xerr=spread, color=COLOURS[number], label=label, error_kw={"lw": 0.8})
             axes.text(one.high, at, f" {_number(one.value)}", va="center", fontsize=8)
+    if panel.logarithmic:
+        axes.set_xscale("log")
     axes.set_yticks(range(len(panel.groups)), panel.groups, fontsize=8)
     axes.invert_yaxis()
     axes.set_title(panel.title, fontsize=10, loc="left")
