@@ -36,15 +36,17 @@ class Chores:
         watch: FileWatch,
         wish_reload: Callable[[], None],
         file_changed: Callable[[], None] = lambda: None,
+        mark: Callable[[], None] = lambda: None,
     ) -> None:
         """`contacts` None: Contacts live in memory alone. `file_changed` is called when the file is seen to be another,
-        then `wish_reload`, when that is wanted by autoreload."""
+        then `wish_reload`, when that is wanted by autoreload; `mark` every second."""
         self.rates = Rates()
         self._balancer = balancer
         self._clock = clock
         self._watch = watch
         self._wish_reload = wish_reload
         self._file_changed = file_changed
+        self._mark = mark
         self._file = ContactFile(contacts) if contacts is not None else None
         self._unsaved: list[BindingRow] = []
         self._failing = False
@@ -54,12 +56,13 @@ class Chores:
         self._periods = 0
         self._internal_errors = 0
 
-    async def load(self) -> None:
-        """Give the table the Contacts that were kept; a file that cannot be read is a warning."""
+    async def load(self, shift: float = 0.0) -> None:
+        """Give the table the Contacts that were kept, their expiries `shift` seconds later; a file that cannot be read
+        is a warning."""
         if self._file is None:
             return
         try:
-            rows = await self._file.load(self._clock())
+            rows = await self._file.load(self._clock(), shift)
         except OSError as error:
             say(logging.WARNING, "Contacts cannot be read: starting without", error=error)
             return
@@ -97,6 +100,7 @@ class Chores:
     def once(self) -> None:
         """All chores, one time. Nothing here waits: the disk's answers are awaited by tasks of their own."""
         self._periods += 1
+        self._mark()
         self._tell()
         self.rates.observe(self._balancer.table.snapshot(self._clock()))
         if self._saving is None or self._saving.done():

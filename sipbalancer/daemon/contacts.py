@@ -38,9 +38,12 @@ class ContactFile:
         self._thread = ThreadPoolExecutor(1, "contacts")
         self._database: sqlite3.Connection | None = None
 
-    async def load(self, now: float) -> list[BindingRow]:
-        """The rows that have not expired; the others are deleted. A damaged file is moved to contacts.db.damaged."""
-        return await self._run(lambda database: _load(database, now))
+    async def load(self, now: float, shift: float = 0.0) -> list[BindingRow]:
+        """The rows that have not expired; the others are deleted. A damaged file is moved to contacts.db.damaged.
+
+        `shift`: seconds that are added to every expiry before.
+        """
+        return await self._run(lambda database: _load(database, now, shift))
 
     async def save(self, rows: Iterable[BindingRow]) -> None:
         """Write these changes in one transaction; a row with expires 0.0 is deleted."""
@@ -97,7 +100,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _load(database: sqlite3.Connection, now: float) -> list[BindingRow]:
+def _load(database: sqlite3.Connection, now: float, shift: float) -> list[BindingRow]:
+    if shift:
+        database.execute("UPDATE contact SET expires = expires + ?", (shift,))
     _expire(database, now)
     return [
         BindingRow(_text(virtual), _text(aor), _text(contact), client, _text(server), expires)

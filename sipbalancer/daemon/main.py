@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ from sipbalancer.daemon.resolver import Resolver
 from sipbalancer.daemon.state import State, open_state
 from sipbalancer.daemon.status import Document, status_document
 from sipbalancer.daemon.web import WebServer
+from sipbalancer.director.epoch import Epoch
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
 from sipbalancer.director.verdict import Transition
@@ -111,6 +113,7 @@ class Daemon:
         self._watch: FileWatch | None = None
         self._notify = notify
         self._clock = anchored_clock()
+        self._epoch = Epoch(0.0)
         self._output = Output(options.log)
         self._pulse = Pulse(notify.alive, notify.watchdog_period)
         self._admin = AdminServer(Commands(self).obey)
@@ -161,17 +164,26 @@ class Daemon:
 
     def _open(self, config: Config) -> None:
         self._state = open_state(config)
+        self._epoch = epoch = self._state.epoch(time.time())
+        if epoch.told:
+            say(logging.WARNING, epoch.told)
+        self._clock = anchored_clock(lambda: epoch.now)
+        self._mark()
         self._pins = self._state.pin_table(self._clock())
         self._balancer = Balancer(config, self._state.keys, self._pins, self._clock, secrets.randbits(32))
+
+    def _mark(self) -> None:
+        if self._state is not None:
+            self._state.mark(self._clock(), time.time())
 
     async def _start_chores(self) -> None:
         assert self._state is not None and self._watch is not None
         self._levers = Levers(self.balancer, self._path, self._clock)
         self._chores = Chores(
             *(self.balancer, self._state.contacts, self._clock, self._watch),
-            *(self.reload_wanted.set, self._levers.file_changed),
+            *(self.reload_wanted.set, self._levers.file_changed, self._mark),
         )
-        await self._chores.load()
+        await self._chores.load(self._epoch.shift)
         await self._levers.prepare()
         self._chores.start()
         self._levers.start()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sipbalancer.config.model import Config
 from sipbalancer.daemon.keys import make_keys, named_keys, new_key, others_may_read, read_keys
+from sipbalancer.director.epoch import Epoch, go_on, mark, shift
 from sipbalancer.director.pins import PinTable
 from sipbalancer.errors import EnvironmentFault
 
@@ -36,6 +37,22 @@ class State:
         """Where contacts.db belongs; None = memory only."""
         self.warnings: list[str] = []
         self._lock = -1
+
+    def epoch(self, wall: float) -> Epoch:
+        """What time it is for the pins; those kept are shifted where the clock was wrong. To be asked before them."""
+        assert self.memory is not None, "open_state maps it"
+        with memoryview(self.memory) as memory:
+            epoch = go_on(memory, wall)
+            if epoch.shift:
+                shift(memory, epoch.shift)
+                mark(memory, epoch.now, wall)
+        return epoch
+
+    def mark(self, now: float, wall: float) -> None:
+        """Note both clocks, for the next start: see director/epoch.py."""
+        if self.memory is not None:
+            with memoryview(self.memory) as memory:
+                mark(memory, now, wall)
 
     def pin_table(self, now: float) -> PinTable:
         """The pins in this folder's memory; a warning when pins that were there cannot be used."""

@@ -12,7 +12,7 @@ several workers may share the memory, each slot with one writer at a time, and n
 
 Plan: a header, then buckets of eight 16-byte slots, 128 bytes (two cache lines) each::
 
-    header   128 bytes: magic, version, slots, key check, birth; 4096 x 64 bytes: length, "addr:port" of server id n
+    header   128 bytes: magic, version, slots, key check, birth, mark (epoch); 4096 x 64 bytes: length, "addr:port"
     bucket   8 x tag (u32)   upper half of the key; 0 = free (a key whose upper half is 0 takes 1)
              8 x mark (u32)  26 low bits of the key | 6 bits generation
              8 x word (u64)  expiry 32 | kind 4 | server 12 | key bits 24..33 | 6 bits generation
@@ -55,8 +55,9 @@ _eight = struct.Struct("8I").unpack_from
 """The tags of a bucket at a byte offset, in one call: 60 ns, where slice and tolist() take 100 and eight reads 300."""
 _Tags = tuple[int, ...]
 _BORN = struct.Struct("=d")
+BORN_AT = _HEAD.size
 _HEAD_SIZE = 128
-_HEADER_SIZE = _HEAD_SIZE + NAMES_SIZE
+HEADER_SIZE = _HEAD_SIZE + NAMES_SIZE
 _SLOT_SIZE = 16
 _WAYS = 8
 _FILL = 0.5
@@ -103,7 +104,7 @@ class PinTable:
         """Live pins that find room for certain."""
         self.refused = 0
         self.names_refused = 0
-        body = memory[_HEADER_SIZE : _HEADER_SIZE + self._slots * _SLOT_SIZE]
+        body = memory[HEADER_SIZE : HEADER_SIZE + self._slots * _SLOT_SIZE]
         self._tags = body.cast("I")
         self._words = body.cast("Q")
         self._mask = self._slots // _WAYS - 1
@@ -118,10 +119,10 @@ class PinTable:
         if not self.loaded:
             _clear(memory)
             _HEAD.pack_into(memory, 0, MAGIC, VERSION, self._slots, key_check)
-        self.born: float = _BORN.unpack_from(memory, _HEAD.size)[0] or now
+        self.born: float = _BORN.unpack_from(memory, BORN_AT)[0] or now
         """When the table began empty: of what was agreed before, it knows only what was renewed since."""
-        _BORN.pack_into(memory, _HEAD.size, self.born)
-        self._names = ServerNames(memory[_HEAD_SIZE:_HEADER_SIZE])
+        _BORN.pack_into(memory, BORN_AT, self.born)
+        self._names = ServerNames(memory[_HEAD_SIZE:HEADER_SIZE])
         if self.loaded:
             self.sweep(now, self._slots)
 
@@ -131,7 +132,7 @@ class PinTable:
         slots = 2 * _WAYS
         while slots * _FILL < entries:
             slots *= 2
-        return _HEADER_SIZE + slots * _SLOT_SIZE
+        return HEADER_SIZE + slots * _SLOT_SIZE
 
     def close(self) -> None:
         """Let go of the buffer (an mmap cannot be closed before). The table cannot be used afterwards."""
@@ -368,9 +369,9 @@ def _word_at(at: int) -> int:
 
 
 def _slots_in(size: int) -> int:
-    room = (size - _HEADER_SIZE) // _SLOT_SIZE
+    room = (size - HEADER_SIZE) // _SLOT_SIZE
     if room < 2 * _WAYS:
-        raise ValueError(f"a pin table needs at least {_HEADER_SIZE + 2 * _WAYS * _SLOT_SIZE} bytes, not {size}")
+        raise ValueError(f"a pin table needs at least {HEADER_SIZE + 2 * _WAYS * _SLOT_SIZE} bytes, not {size}")
     return 1 << room.bit_length() - 1
 
 

@@ -41,6 +41,18 @@ def save(path: Path, *rows: BindingRow) -> None:
     with_file(path, lambda file: file.save(rows))
 
 
+def test_rows_of_a_wrong_clock_are_shifted_before_what_is_over_goes(tmp_path: Path) -> None:
+    save(tmp_path / "c.db", row("sip:a@192.0.2.100", 90.0), row("sip:b@192.0.2.100", 10.0))
+    found: list[BindingRow] = []
+
+    async def use(file: ContactFile) -> None:
+        found.extend(await file.load(NOW + 30, NOW))
+
+    with_file(tmp_path / "c.db", use)
+    assert [(each.contact, each.expires) for each in found] == [("sip:a@192.0.2.100", NOW + 90)]
+    assert load(tmp_path / "c.db", NOW + 30) == found
+
+
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     rows = [row("sip:a@192.0.2.100"), row("sip:b@192.0.2.100"), row("sip:a@192.0.2.100", aor="sip:\u00fc\udcff@pbx")]
     save(tmp_path / "contacts.db", *rows)

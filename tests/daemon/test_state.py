@@ -126,3 +126,18 @@ def test_a_secret_that_is_none_gives_the_folder_back(tmp_path: Path, opened: lis
 def test_the_key_check_tells_keys_apart() -> None:
     assert len(key_check(b"\x01" * 32)) == 8
     assert key_check(b"\x01" * 32) != key_check(b"\x02" * 32)
+
+
+def test_a_start_with_the_clock_of_1970_keeps_the_pins_and_so_does_the_next(tmp_path: Path) -> None:
+    lives = []
+    for wall in (NOW, 30.0, NOW + 7200):
+        state = open_state(config(tmp_path))
+        epoch = state.epoch(wall)
+        pins = state.pin_table(epoch.now)
+        if wall == NOW:
+            pins.put(1, pins.server_id("192.0.2.1:5060"), PinKind.BINDING, NOW + 3600)
+        lives.append((round(pins.life(1, epoch.now)), bool(epoch.told)))
+        state.mark(epoch.now + 100, wall + 100)
+        pins.close()
+        state.close()
+    assert lives == [(3600, False), (3500, True), (3400, True)]
