@@ -120,7 +120,7 @@ class Retries:
             self._missed(transaction, now)
         if (
             not transaction.tried
-            and now - transaction.sent_at >= QUIET
+            and now - transaction.sent_at >= QUIET + self._state.unread
             and evidence.silent_since(transaction.sent_at, now)
             and self.move(transaction, now)
         ):

@@ -41,6 +41,23 @@ def test_what_our_own_queue_holds_is_not_the_servers_silence() -> None:
     assert min(later - earlier for earlier, later in zip(times, times[1:], strict=False)) >= 0.5
 
 
+@pytest.mark.parametrize(("behind", "moves_after"), [(0.0, 0.2), (1.0, 1.2)])
+def test_nothing_leaves_a_silent_server_before_we_have_read_what_came(behind: float, moves_after: float) -> None:
+    """The queue grew after the request left: what was armed then knew nothing of it."""
+    stage = Stage(service_of())
+    stage.judge()
+    stage.now += 1
+    out, server = stage.sent(request("REGISTER"))
+    begun = stage.now
+    stage.due(0.15)
+    stage.table.behind(behind)
+    stage.server(server).health.evidence.probe_silent(begun)
+    while not stage.table.state.services[0].chosen["failover"] and stage.now < begun + 5:
+        stage.due(0.05)
+    assert moves_after <= stage.now - begun < moves_after + 1.5
+    assert stage.server(server).transactions == 0
+
+
 def test_the_clients_copies_are_swallowed_until_the_server_says_something() -> None:
     stage = Stage(service_of())
     data = request()
