@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 IDLE = 15.0
 """Percent of the machine. Of no account for a run that others' work has to make room for (nice below 0)."""
-LATE = 0.25
-"""Seconds: a phone that looks up so late makes a wait of half a second out of a quarter of one."""
+LATE = 0.15
+"""Seconds: a phone that looks up so late makes a wait of half a second out of a third of one."""
 WAIT = 25.0
 """Percent of the time in which the balancer could have run and had no CPU."""
 
