@@ -4,7 +4,7 @@
 # and for who changes the code:
 #   make check   format, lint, types, then the tests
 #   make lint    the same without the tests
-#   make bench   measure                                           (make bench ARGS=...)
+#   make bench   measure, as root; about a quarter of an hour      (make bench ARGS=--quick)
 #   make bench-faults   break real Asterisks under load, as root  (make bench-faults ARGS='--quick --only kill')
 #   make .venv   only the virtual environment: .venv/bin/sipbalancer
 #   make lock    renew requirements/*.txt from pyproject.toml
@@ -34,7 +34,8 @@ demo: .venv
 	@$(BIN)/sipbalancer demo $(ARGS)
 
 # One apt-get for all, before the venv.
-test bench bench-faults check: DEBIAN := test
+test bench-faults check: DEBIAN := test
+bench: DEBIAN := bench
 test: dev programs
 	@$(BIN)/python -m pytest -W error $(ARGS)
 
@@ -56,7 +57,7 @@ bench: $(VENV)/.bench programs
 dev: $(VENV)/.dev
 
 programs:
-	@PYTHON=$(PYTHON) sh requirements/debian.sh test
+	@PYTHON=$(PYTHON) sh requirements/debian.sh $(DEBIAN)
 
 # A venv holds absolute paths: one that was moved, or whose Python is gone, is made anew.
 ifneq ($(shell [ -x $(BIN)/python ] && cat $(VENV)/.home 2>/dev/null),$(CURDIR))

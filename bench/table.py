@@ -20,7 +20,7 @@ from bench.overload import Row as StormRow
 from bench.pool_rows import PoolRow, pool_table
 from bench.programs import BEST_OF, BLIND, FORWARD, OURS, OURS_2, T_RELAY
 from bench.rows import SATURATING, Row
-from bench.speed_table import best, latency_pairs, of, render, where
+from bench.speed_table import best, lasting, latency_pairs, of, render, where
 
 BEGIN = "<!-- bench: made by `python -m bench.table --write README.md` -->"
 END = "<!-- bench: end -->"
@@ -63,7 +63,23 @@ def _speed(kept: Sequence[Row]) -> Iterator[str]:
     for peer in (FORWARD, T_RELAY):
         yield f"| {peer} | {' | '.join(_ratios(kept, peer))} |"
     yield ""
-    yield "Latency: what a message takes more, open loop, at half of the load that saturates that Kamailio."
+    yield "- Latency: what a message takes more, open loop, at half of the load that saturates that Kamailio."
+    for mix, title in (("register", "REGISTERs"), ("call", "calls")):
+        costs = list(_at_half_load([row for row in kept if row.mix == mix]))
+        if costs:
+            yield f"- CPU per message at half of forward()'s load, {title}: {', '.join(costs)}."
+    yield from (f"- {line}" for line in lasting(kept))
+
+
+def _at_half_load(kept: Sequence[Row]) -> Iterator[str]:
+    """What also is valid of a program that the load cannot saturate."""
+    offers = {(row.round, row.offered) for row in kept if row.program == FORWARD and row.loop == "open"}
+    for name in (OURS, FORWARD, BLIND):
+        found = [
+            row.cpu_us for row in kept if row.program == name and (row.round, row.offered) in offers and not row.void
+        ]
+        if found:
+            yield f"{name} {median(found):.1f} us"
 
 
 def _saturated(kept: Sequence[Row], name: str, mix: str) -> list[str]:

@@ -2,7 +2,8 @@
 # Install the Debian packages that a make target needs and this machine lacks.
 #
 #   sh requirements/debian.sh demo     what `python3 -m venv` needs
-#   sh requirements/debian.sh test     that, and the real programs of the tests and of bench/
+#   sh requirements/debian.sh test     that, and the real programs of the tests
+#   sh requirements/debian.sh bench    that, and what bench/ measures beside sipbalancer and builds its load with
 #
 # Root or passwordless sudo installs; anyone else is told the one line to run, and the target goes on with what
 # there is. Only without venv nothing goes on: exit status 1. PYTHON names the interpreter, as in the Makefile.
@@ -10,7 +11,8 @@ set -eu
 PATH=$PATH:/usr/sbin:/sbin
 PROGRAMS_test="sipp:sip-tester baresip:baresip-core promtool:prometheus kamailio:kamailio
     ip:iproute2 nft:nftables ps:procps"
-DAEMONS="prometheus prometheus-node-exporter kamailio nftables"
+PROGRAMS_bench="nginx:nginx-light gcc:gcc"
+DAEMONS="nginx prometheus prometheus-node-exporter kamailio nftables"
 
 has_venv() {
     "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null
@@ -26,6 +28,15 @@ missing_for_test() {
         command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
     done
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+}
+
+missing_for_bench() {
+    missing_for_test
+    for pair in $PROGRAMS_bench; do
+        command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
+    done
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
+    [ -e /usr/include/stdio.h ] || echo libc6-dev
 }
 
 as_root() {
