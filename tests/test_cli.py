@@ -186,6 +186,8 @@ def test_drain_and_enable(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     for command in ("drain", "enable"):
         assert called(capsys, command, "ast1") == (0, "no verdict changed\n", [])
     assert [(each["command"], each["server"]) for each in asked] == [("drain", "ast1"), ("enable", "ast1")]
+    assert called(capsys, "drain", "ast1", "--vouch")[0] == 0
+    assert [each.get("vouch") for each in asked] == [False, None, True]
 
 
 def test_where_knows_or_not(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

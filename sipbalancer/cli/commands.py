@@ -149,6 +149,7 @@ def _flags_server(parser: argparse.ArgumentParser) -> None:
 def _flags_drain(parser: argparse.ArgumentParser) -> None:
     _flags_server(parser)
     parser.add_argument("--wait", action="store_true", help="return when it is safe to stop the server")
+    parser.add_argument("--vouch", action="store_true", help="say that no call or registration is older than the pins")
     parser.add_argument("--timeout", type=float, metavar="S", help="with --wait: give up (status 1) after S seconds")
 
 
@@ -190,7 +191,7 @@ def _drain(arguments: Arguments) -> int:
     if arguments.timeout is not None and not arguments.wait:
         _complain("--timeout goes with --wait")
         return BAD_USAGE
-    done = _change(arguments, "drain")
+    done = _change(arguments, "drain", vouch=arguments.vouch)
     if done != DONE or not arguments.wait:
         return done
     from sipbalancer.cli.wait import wait
@@ -202,11 +203,11 @@ def _enable(arguments: Arguments) -> int:
     return _change(arguments, "enable")
 
 
-def _change(arguments: Arguments, command: str) -> int:
+def _change(arguments: Arguments, command: str, **words: bool) -> int:
     from sipbalancer.cli.ask import ask
     from sipbalancer.cli.show import change_text
 
-    _say(change_text(ask(_admin_path(arguments), command=command, server=arguments.server)))
+    _say(change_text(ask(_admin_path(arguments), command=command, server=arguments.server, **words)))
     return DONE
 
 

@@ -28,6 +28,8 @@ class Commanded(Protocol):
 
     def drain(self, server: str) -> tuple[Transition, ...]: ...
 
+    def vouch(self) -> None: ...
+
     def enable(self, server: str) -> tuple[Transition, ...]: ...
 
     def named(self, server: str) -> tuple[str, ...]: ...
@@ -74,7 +76,10 @@ class Commands:
         return self._balancer.explain(data, _optional(request, "from"), _optional(request, "virtual"))
 
     async def _drain(self, request: Request) -> object:
-        return self._changed(self._balancer.drain(_text(request, "server", "192.0.2.1:5060")))
+        transitions = self._balancer.drain(_text(request, "server", "192.0.2.1:5060"))
+        if request.get("vouch") is True:
+            self._balancer.vouch()
+        return self._changed(transitions)
 
     async def _enable(self, request: Request) -> object:
         return self._changed(self._balancer.enable(_text(request, "server", "192.0.2.1:5060")))

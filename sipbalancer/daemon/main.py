@@ -40,7 +40,7 @@ from sipbalancer.daemon.resolver import Resolver
 from sipbalancer.daemon.state import State, open_state
 from sipbalancer.daemon.status import Document, status_document
 from sipbalancer.daemon.web import WebServer
-from sipbalancer.director.epoch import Epoch
+from sipbalancer.director.epoch import BEGINNING, Epoch
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
 from sipbalancer.director.verdict import Transition
@@ -171,6 +171,7 @@ class Daemon:
         self._mark()
         self._pins = self._state.pin_table(self._clock())
         self._balancer = Balancer(config, self._state.keys, self._pins, self._clock, secrets.randbits(32))
+        self._balancer.table.state.first_start = self._state.first_start
 
     def _mark(self) -> None:
         if self._state is not None:
@@ -302,6 +303,13 @@ class Daemon:
 
     def drain(self, server: str) -> tuple[Transition, ...]:
         return self.balancer.drain(server)
+
+    def vouch(self) -> None:
+        """No call and no registration is older than the pins: `safe to stop` need not be withheld for it."""
+        assert self._state is not None and self._pins is not None
+        self._state.vouch()
+        self._pins.born = BEGINNING
+        say(logging.WARNING, "an operator vouches that nothing is older than the pins: safe to stop is by counts alone")
 
     def enable(self, server: str) -> tuple[Transition, ...]:
         return self.balancer.enable(server)

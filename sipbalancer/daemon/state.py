@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sipbalancer.config.model import Config
 from sipbalancer.daemon.keys import make_keys, named_keys, new_key, others_may_read, read_keys
-from sipbalancer.director.epoch import Epoch, go_on, mark, shift
+from sipbalancer.director.epoch import Epoch, first_start, go_on, mark, shift, vouch
 from sipbalancer.director.pins import PinTable
 from sipbalancer.errors import EnvironmentFault
 
@@ -36,6 +36,8 @@ class State:
         self.contacts: Path | None = None
         """Where contacts.db belongs; None = memory only."""
         self.warnings: list[str] = []
+        self.first_start = False
+        """The pins began in a folder that held nothing of ours."""
         self._lock = -1
 
     def epoch(self, wall: float) -> Epoch:
@@ -54,10 +56,18 @@ class State:
             with memoryview(self.memory) as memory:
                 mark(memory, now, wall)
 
+    def vouch(self) -> None:
+        """The operator knows that nothing is older than the pins; kept for the next starts."""
+        assert self.memory is not None, "open_state maps it"
+        with memoryview(self.memory) as memory:
+            vouch(memory)
+
     def pin_table(self, now: float) -> PinTable:
         """The pins in this folder's memory; a warning when pins that were there cannot be used."""
         assert self.memory is not None, "open_state maps it"
         pins = PinTable(self.memory, key_check(self.keys[0]), now)
+        with memoryview(self.memory) as memory:
+            self.first_start = first_start(memory, not pins.loaded, self.first_start)
         if pins.why_empty:
             self.warnings.append(f"the pins start empty ({pins.why_empty}): phones may change their server once")
         return pins
@@ -72,7 +82,9 @@ class State:
 
     def use(self, folder: Path, secret: str, size: int) -> None:
         """Take over the folder as far as it lets us; EnvironmentFault when another balancer holds it."""
+        held = any((folder / name).exists() for name in ("secret", "pins", "contacts.db"))
         problem = _make_folder(folder)
+        self.first_start = not held and not problem
         if not problem:
             problem = self._take_lock(folder)
         self._find_keys(folder, secret, problem)

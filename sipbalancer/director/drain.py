@@ -16,9 +16,14 @@ SILENT_AFTER = 3600.0
 """Seconds without an answered INVITE or UPDATE after which a call without session timer is counted as silent."""
 BEGAN_EMPTY = (
     "the pins began empty: a registration or call made before that may still be there;"
-    " ask the server itself (core show channels)"
+    " ask the server itself (core show channels); drain --vouch says that it has none"
 )
-"""At the very first start too: a new secret is no proof of one, a state folder that was lost makes one as well."""
+FIRST_START = (
+    "first start with this state folder: what the server had before, through ldirectord or alone, may still be there;"
+    " ask the server itself (core show channels); drain --vouch says that it has none"
+)
+"""An empty folder proves nothing more: one that was deleted looks the same, and calls may be older than we are. Only
+the operator knows a new pool from one that was taken over, so he may say so, once for all servers."""
 TAKES_ALL_THE_SAME = "no other server takes work: what is new still goes to it"
 LONGEST_REGISTRATION = 7200
 """Seconds a server grants at most unless `maxexpires` says less: the default of Asterisk's AORs."""
@@ -60,5 +65,5 @@ def _unknowable(state: State, service: VirtualService, server: RealServer, now: 
     registration = max(config.maxexpires or LONGEST_REGISTRATION, config.persistent)
     known_at = pins.born + registration + config.calltimeout
     if now < known_at:
-        return BEGAN_EMPTY, known_at
+        return FIRST_START if state.first_start else BEGAN_EMPTY, known_at
     return "", 0.0

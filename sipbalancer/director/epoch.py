@@ -23,6 +23,23 @@ TOLERANCE = 60.0
 _LAST_SECOND = 0xFFFFFFFF
 
 
+_FIRST_AT = _MARK_AT + _MARK.size
+BEGINNING = 1.0
+"""A birth before all calls: they are all known."""
+
+
+def first_start(memory: memoryview, began: bool, first: bool) -> bool:
+    """Whether these pins began with the first start; `began`: just now, and `first` says it."""
+    if began:
+        memory[_FIRST_AT] = first
+    return memory[_FIRST_AT] == 1
+
+
+def vouch(memory: memoryview) -> None:
+    """Whoever knows says that nothing is older than these pins."""
+    _BORN.pack_into(memory, BORN_AT, BEGINNING)
+
+
 class Epoch(NamedTuple):
     """How a start goes on."""
 
@@ -64,7 +81,7 @@ def _span(seconds: float) -> str:
 def shift(memory: memoryview, seconds: float) -> None:
     """Add to every expiry, and to the birth, of the pins in this memory. Half a second for a million of them."""
     born = _BORN.unpack_from(memory, BORN_AT)[0]
-    if born:
+    if born > BEGINNING:
         _BORN.pack_into(memory, BORN_AT, max(1.0, born + seconds))
     words = memory[HEADER_SIZE : HEADER_SIZE + (len(memory) - HEADER_SIZE) // 128 * 128].cast("Q")
     step = int(seconds)

@@ -78,6 +78,8 @@ class State:
         a copy sent because of it makes one more answer to read, and the queue longer."""
         self.suspects: dict[Health, None] = {}
         """Servers that want a probe at once; the daemon takes them after each `due`."""
+        self.first_start = False
+        """The pins began in an empty state folder, not after a loss."""
         self.probed: frozenset[Health] = frozenset()
         """Whose verdicts are kept up to date."""
         self.held: dict[bytes, Transaction] = {}

@@ -26,6 +26,7 @@ class FakeBalancer:
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
         self.broken = False
+        self.vouched = 0
 
     def document(self) -> Document:
         return {"services": []}
@@ -45,6 +46,9 @@ class FakeBalancer:
     def drain(self, server: str) -> tuple[Transition, ...]:
         self.told.append(("drain", server))
         return (Transition(ONE, Verdict.UP, Verdict.DRAINING, "drained by the operator", 1.0),)
+
+    def vouch(self) -> None:
+        self.vouched += 1
 
     def enable(self, server: str) -> tuple[Transition, ...]:
         if server == TWO:
@@ -83,6 +87,15 @@ def test_drain_says_what_is_left_over_all_services() -> None:
         ],
         "drained": [{"server": ONE, "calls": 4, "registrations": 15}],
     }
+
+
+def test_drain_vouches_only_when_told_so() -> None:
+    balancer = FakeBalancer()
+    obey(balancer, command="drain", server=TWO)
+    obey(balancer, command="drain", server=TWO, vouch="yes")
+    assert balancer.vouched == 0
+    obey(balancer, command="drain", server=TWO, vouch=True)
+    assert balancer.vouched == 1
 
 
 def test_enable() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from sipbalancer.config.model import Config
 from sipbalancer.daemon.state import State, key_check, open_state
+from sipbalancer.director.epoch import BEGINNING
 from sipbalancer.director.pins import PinKind
 from sipbalancer.errors import ConfigError, EnvironmentFault
 
@@ -141,3 +142,27 @@ def test_a_start_with_the_clock_of_1970_keeps_the_pins_and_so_does_the_next(tmp_
         pins.close()
         state.close()
     assert lives == [(3600, False), (3500, True), (3400, True)]
+
+
+def test_a_first_start_is_told_from_a_loss_also_later(tmp_path: Path) -> None:
+    def starts() -> bool:
+        state = open_state(config(tmp_path))
+        state.pin_table(NOW).close()
+        state.close()
+        return state.first_start
+
+    assert [starts(), starts()] == [True, True]
+    (tmp_path / "pins").unlink()
+    assert [starts(), starts()] == [False, False], "the secret is there: this folder has been used"
+
+
+def test_what_an_operator_vouches_for_is_kept(tmp_path: Path) -> None:
+    births = []
+    for _ in range(2):
+        state = open_state(config(tmp_path))
+        pins = state.pin_table(NOW)
+        births.append(pins.born)
+        state.vouch()
+        pins.close()
+        state.close()
+    assert births == [NOW, BEGINNING]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sipbalancer.director.drain import LONGEST_REGISTRATION, drain_of, watch_drains
+from sipbalancer.director.epoch import BEGINNING, vouch
 from sipbalancer.director.snapshot import Drain, ServerSnapshot
 from sipbalancer.director.verdict import ProbeResult, Verdict
 from tests.director.stage import START, A, B, Stage, answer, real, request, service_of
@@ -55,6 +56,25 @@ def test_pins_that_began_empty_withhold_the_word_for_a_registration_and_a_call()
     assert shown(stage, A).empty and not shown(stage, A).safe
     stage.now = KNOWN
     assert shown(stage, A).safe
+
+
+def test_a_first_start_says_so_and_withholds_it_as_long() -> None:
+    stage = Stage()
+    stage.table.state.first_start = True
+    found = drained(stage)
+    assert ("first start" in found.withheld, "drain --vouch" in found.withheld, found.known_at) == (True, True, KNOWN)
+
+
+def test_an_operator_who_knows_may_vouch() -> None:
+    stage = Stage()
+    drained(stage)
+    stage.table.state.pins.born = BEGINNING
+    assert shown(stage, A).safe
+    with memoryview(stage.memory) as memory:
+        vouch(memory)
+    stage.restart()
+    drained(stage)
+    assert shown(stage, A).safe, "and it holds over a restart"
 
 
 def test_a_restart_does_not_make_it_known() -> None:
