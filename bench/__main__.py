@@ -4,7 +4,7 @@
 
 speed: the peers in one run (bench.run) · flat: by registrations and servers, memory (bench.flat, root) · pool: three
 real Asterisks with and without the balancer (bench.pool) · overload: three times the peak for a minute
-(bench.overload) · plots, table. Rows are kept in bench/results/.
+(bench.overload), only when named · plots, table. Rows are kept in bench/results/.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ def main(arguments: list[str]) -> int:
     """Exit status: 0, 1 when a part could not be measured, 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parts = (*MODULES, *LAST)
-    parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), metavar="PART", help=" ".join(parts))
+    usual = [part for part in parts if part != "overload"]
+    parser.add_argument(
+        "--only", nargs="+", choices=parts, default=usual, metavar="PART", help=f"{' '.join(parts)}; all but overload"
+    )
     parser.add_argument("--rounds", type=int, help="of every part")
     parser.add_argument("--quick", action="store_true", help="short measurements, one round")
     asked = parser.parse_args(arguments)
