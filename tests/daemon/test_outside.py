@@ -147,7 +147,7 @@ def test_a_drain_is_waited_for_until_its_registrations_have_moved(
     code, text = wait(running, home, "1")
     assert code == 1
     assert "left: 1 registration" in text and text.endswith("not safe to stop after 1 s\n")
-    assert "not known to be safe: the pins began empty" in text
+    assert "not known to be safe: first start with this state folder" in text
     drain = next(each["drain"] for each in running.status()["services"][0]["servers"] if each["server"] == home)
     assert (drain["safe"], bool(drain["withheld"])) == (False, True)
     assert f'sipbalancer_drain_safe{{real="{home}",virtual="{running.virtual}:5060"}} 0.0' in running.get("/metrics")[1]
