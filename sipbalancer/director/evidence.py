@@ -15,11 +15,24 @@ LATE = 5.0
 class Evidence:
     """Of one server address; shared by the services that have it."""
 
-    __slots__ = ("dialog_answers", "heard", "heard_new", "own", "refused", "rtt", "silent", "suspected", "unanswered")
+    __slots__ = (
+        "dialog_answers",
+        "heard",
+        "heard_new",
+        "own",
+        "refused",
+        "rtt",
+        "silent",
+        "suspected",
+        "unanswered",
+        "wait",
+    )
 
     def __init__(self) -> None:
         self.rtt = 0.0
         """Seconds, smoothed over answered probes; 0.0 before the first."""
+        self.wait = SHORTEST_WAIT
+        """Seconds after which an unanswered request is worth a second look: max(3 x RTT, 100 ms)."""
         self.heard = 0.0
         """The last answer of any kind."""
         self.heard_new = 0.0
@@ -36,12 +49,6 @@ class Evidence:
         """Requests of ours without an answer since it is suspect."""
         self.refused = False
         """An ICMP refusal came since it is suspect."""
-
-    @property
-    def wait(self) -> float:
-        """Seconds after which an unanswered request is worth a second look: max(3 x RTT, 100 ms)."""
-        wait = 3.0 * self.rtt
-        return wait if wait > SHORTEST_WAIT else SHORTEST_WAIT
 
     @property
     def sign(self) -> float:
@@ -92,6 +99,7 @@ class Evidence:
             self.rtt = latency
         else:
             self.rtt = 0.875 * self.rtt + 0.125 * min(latency, 2.0 * self.rtt + SHORTEST_WAIT)
+        self.wait = max(3.0 * self.rtt, SHORTEST_WAIT)
 
     def doubted(self, now: float) -> None:
         """A burst was silent and its word is not enough: still suspect, and what dialogs say is counted on."""

@@ -133,7 +133,12 @@ def _decide_new(
     in_dialog: bool,
     call: int,
 ) -> Decision:
-    aor, pin = _name(state, service, facts, flow)
+    value = facts[11] if facts[1] == b"REGISTER" else facts[10]
+    aor, pin = service.names.get(value) or _name(state, service, facts, flow)
+    if aor and now >= state.provisional.until:  # nobody is registering for the first time: what `_of_binding` finds
+        server = service.by_serial.get(state.pins.get(pin, now))
+        if server is not None and server in service.taking and not service.returned:
+            return _decided(server, "binding", key, cut, aor, pin, None, in_dialog, call)
     server = _of_binding(state, service, facts, flow, now, aor, pin)
     if server is not None:
         if service.returned and facts[1] == b"REGISTER" and state.provisional.get(pin ^ hash(flow[1]), now) is None:
@@ -234,9 +239,6 @@ def _name(state: State, service: VirtualService, facts: RequestFacts, flow: Flow
     `persistencekey` says."""
     register = facts[1] == b"REGISTER"
     value = facts[11] if register else facts[10]
-    known = service.names.get(value)
-    if known is not None:
-        return known
     which = service.config.persistencekey
     if which is PersistenceKey.SOURCE:
         aor = b"source " + _masked(service, flow[1][2:])
