@@ -76,8 +76,27 @@ def status_view(document: Document) -> RenderableType:
     shown: list[RenderableType] = [Text(f"! {plain(note)}", style="bold yellow") for note in notes]
     shown += [Text(f"! {each}", style="bold red") for each in map(_nobody, services) if each]
     shown += [_Fitted(partial(_service, each, now), partial(_narrow_service, each, now)) for each in services]
+    shown += [_workers(document["workers"], now)] if document.get("workers") else []
     shown.append(_footer(document))
     return Group(*shown)
+
+
+def _workers(workers: Sequence[Document], now: float) -> Table:
+    """One row per process that forwards."""
+    table = Table(title="workers", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for heading in ("worker", "pid", "since", "messages/s", "share", "CPU", "restarts"):
+        table.add_column(heading, justify="right", no_wrap=True, header_style="dim")
+    for each in workers:
+        table.add_row(
+            str(each["worker"]),
+            Text(str(each["pid"])) if each["pid"] else Text("none", style="bold red"),
+            span(now - float(each["since"])),
+            f"{float(each['messages_per_second']):.1f}",
+            f"{float(each['share']):.1%}",
+            f"{float(each['cpu']):.0%}",
+            Text(str(each["restarts"]), style="yellow" if each["restarts"] else ""),
+        )
+    return table
 
 
 def _nobody(service: Document) -> str:

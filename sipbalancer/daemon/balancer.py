@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from sipbalancer.config.diff import plan
 from sipbalancer.config.model import Config
 from sipbalancer.daemon.clock import Clock
 from sipbalancer.daemon.explained import explain_document
+from sipbalancer.daemon.fleet_reports import WorkerShown
 from sipbalancer.daemon.leg import Leg, kernel_drops, open_leg
 from sipbalancer.daemon.log import say
 from sipbalancer.daemon.prober import HealthKey, Prober, ProbeTarget
@@ -62,12 +63,9 @@ class Balancer:
         """`config` holds address literals only. EnvironmentFault when a virtual address cannot be opened."""
         self._clock = clock
         self.config = config
-        self.table = ServiceTable(config, keys, pins, clock(), seed)
-        self.edge = Edge(_open(self.table.legs), SuspectingCore(self.table.forwarder, self._hurry), clock)
+        self.table = self._make_table(config, keys, pins, seed)
+        self._open_front()
         self._prober = Prober(self._probed, clock=clock, silent=self._silent, wait=self._wait, interval=self._interval)
-        self._shedding = Shedding(
-            self._watched, self._servers_of, lambda: self.edge.counters.received, clock, self.table.behind
-        )
         self._healths: dict[HealthKey, Health] = {}
         self.watcher: Watcher | None = None
         self._standby = Standby()
@@ -75,10 +73,41 @@ class Balancer:
         self._tidying: asyncio.Handle | None = None
         self._standby.look(self._hosts())
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on datagrams are read and servers probed."""
+    # Who moves the datagrams: here this process itself.
+
+    def _make_table(self, config: Config, keys: tuple[bytes, ...], pins: PinTable, seed: int) -> ServiceTable:
+        return ServiceTable(config, keys, pins, self._clock(), seed)
+
+    def _open_front(self) -> None:
+        core = SuspectingCore(self.table.forwarder, self._hurry)
+        self.edge = Edge(_open(self.table.legs), core, self._clock)
+        self._shedding = Shedding(
+            self._watched, self.table.addresses_of, lambda: self.edge.counters.received, self._clock, self.table.behind
+        )
+
+    def _start_front(self, loop: asyncio.AbstractEventLoop) -> None:
         self.edge.start(loop)
         self._shedding.start(loop)
+
+    async def _close_front(self) -> None:
+        self._shedding.close()
+        self.edge.close()
+
+    async def gather(self) -> None:
+        """Know what all processes have counted."""
+
+    async def ready(self) -> None:
+        """Until datagrams are forwarded."""
+
+    def workers(self) -> tuple[WorkerShown, ...]:
+        """None where this process forwards."""
+        return ()
+
+    # Starting and stopping.
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on datagrams are read and servers probed."""
+        self._start_front(loop)
         self._sync_probes()
         self._looking = loop.call_later(LOOK_EVERY, self._look_again, loop)
 
@@ -87,8 +116,7 @@ class Balancer:
         for handle in (self._looking, self._tidying):
             if handle is not None:
                 handle.cancel()
-        self._shedding.close()
-        self.edge.close()
+        await self._close_front()
         await self._prober.close()
 
     # A new configuration.
@@ -98,18 +126,24 @@ class Balancer:
 
         EnvironmentFault when a new virtual address cannot be opened: then nothing has changed.
         """
-        held = {service.key for service in self.config.virtual}
-        fresh = _open_all((each.host, each.port) for each in config.virtual if each.key not in held)
+        commit_legs = self._new_legs(config)
         changes = tuple(str(change) for change in plan(self.config, config))
         transitions = self.table.apply(config, self._clock())
         self.config = config
         self._standby.look(self._hosts())
-        self._sync_legs(fresh)
+        commit_legs()
         self._sync_probes()
         self._tell(transitions)
         if self.watcher is not None:
             self.watcher.applied()
         return changes
+
+    def _new_legs(self, config: Config) -> Callable[[], None]:
+        """Open what `config` asks for beyond what is held (EnvironmentFault: nothing has changed); what it gives is
+        called when the table has become it."""
+        held = {service.key for service in self.config.virtual}
+        fresh = _open_all((each.host, each.port) for each in config.virtual if each.key not in held)
+        return lambda: self._sync_legs(fresh)
 
     def _sync_legs(self, fresh: dict[tuple[str, int], Leg]) -> None:
         wanted = {spec.index: spec for spec in self.table.legs}
@@ -243,7 +277,7 @@ class Balancer:
             service._replace(
                 notes=(*service.notes, *notes[service.key]),
                 standby=self.standby(service.key),
-                dropped={**service.dropped, **self._shedding.dropped(service.key)},
+                dropped={**service.dropped, **self._shed(service.key)},
             )
             for service in snapshot.services
         )
@@ -252,8 +286,12 @@ class Balancer:
     def _leg_notes(self) -> dict[str, tuple[str, ...]]:
         notes: dict[str, tuple[str, ...]] = {service.key: () for service in self.config.virtual}
         for key, leg in self._legs():
-            notes[key] = (*filter(None, [self._shedding.note(key)]), *_notes(leg, self.standby(key)))
+            notes[key] = (*filter(None, [self._shedding.note(key)]), *leg_notes(leg, self.standby(key)))
         return notes
+
+    def _shed(self, key: str) -> Mapping[str, int]:
+        """Reason -> datagrams of a virtual service that the kernel dropped for overload."""
+        return self._shedding.dropped(key)
 
     def notes(self) -> Iterator[str]:
         """What the operator must know of the edge as a whole."""
@@ -269,11 +307,6 @@ class Balancer:
 
     def _watched(self) -> Iterator[Watched]:
         return (Watched(key, leg) for key, leg in self._legs())
-
-    def _servers_of(self, key: str) -> Iterator[bytes]:
-        """The addresses of a virtual service's servers, 4 or 16 octets each."""
-        services = (each for each in self.table.state.services.values() if each.key == key)
-        return (packed[2:] for service in services for packed in service.by_packed)
 
     def unserved(self) -> tuple[str, ...]:
         """Virtual addresses without an open socket."""
@@ -306,7 +339,7 @@ def _open_all(places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Leg]:
     return opened
 
 
-def _notes(leg: Leg, standby: bool) -> Iterator[str]:
+def leg_notes(leg: Leg, standby: bool) -> Iterator[str]:
     """The leg's own, but whether the address is here is asked anew: under keepalived it comes and goes."""
     if standby:
         yield (

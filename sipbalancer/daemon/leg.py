@@ -48,8 +48,10 @@ class Leg:
         return address_text(self.packed)
 
 
-def open_leg(host: str, port: int, *, buffer_bytes: int = BUFFER_BYTES) -> Leg:
+def open_leg(host: str, port: int, *, buffer_bytes: int = BUFFER_BYTES, shared: bool = False) -> Leg:
     """Bind UDP `host` (an address literal, else ValueError) and `port` (0: any), also while the address is elsewhere.
+
+    `shared`: others of this user may bind it too (SO_REUSEPORT), and each remote address is given to one of them.
 
     EnvironmentFault names the address and what to do.
     """
@@ -63,6 +65,8 @@ def open_leg(host: str, port: int, *, buffer_bytes: int = BUFFER_BYTES) -> Leg:
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _bind(sock, host.strip("[]"), port)
         return adopt_leg(sock, buffer_bytes=buffer_bytes)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 WINDOW = 30.0
@@ -49,6 +49,12 @@ class Pauses(NamedTuple):
     collecting: float = 0.0
     longest_collection: float = 0.0
     """Of the last one to two windows."""
+
+
+def together(pauses: Iterable[Pauses]) -> Pauses:
+    """Of several processes."""
+    gaps, collections, collecting, longest = zip(*pauses, strict=True)
+    return Pauses(sum(gaps), sum(collections), sum(collecting), max(longest))
 
 
 class Collections:

@@ -24,19 +24,23 @@ from sipbalancer import __version__
 from sipbalancer.config.diff import AT_START
 from sipbalancer.config.model import Config
 from sipbalancer.config.report import counted
-from sipbalancer.daemon.admin import AdminServer
+from sipbalancer.daemon.admin import AdminServer, Request
 from sipbalancer.daemon.balancer import Balancer
 from sipbalancer.daemon.chores import Chores
 from sipbalancer.daemon.clock import anchored_clock
 from sipbalancer.daemon.commands import Commands
+from sipbalancer.daemon.crew_memory import CrewMemory, new_crew_memory, workers_of
 from sipbalancer.daemon.file import FileWatch, read_config
+from sipbalancer.daemon.fleet_balancer import FleetBalancer
 from sipbalancer.daemon.levers import Levers
 from sipbalancer.daemon.log import Output, say
+from sipbalancer.daemon.loop_lag import together
 from sipbalancer.daemon.metrics import Page
 from sipbalancer.daemon.names import Names
 from sipbalancer.daemon.notify import Notify
 from sipbalancer.daemon.pulse import Pulse
 from sipbalancer.daemon.resolver import Resolver
+from sipbalancer.daemon.shared_memory import SharedMemory
 from sipbalancer.daemon.state import State, open_state
 from sipbalancer.daemon.status import Document, status_document
 from sipbalancer.daemon.web import WebServer
@@ -116,13 +120,15 @@ class Daemon:
         self._epoch = Epoch(0.0)
         self._output = Output(options.log)
         self._pulse = Pulse(notify.alive, notify.watchdog_period)
-        self._admin = AdminServer(Commands(self).obey)
+        self._admin = AdminServer(self._obey)
+        self._commands = Commands(self)
         self._side_doors: dict[str, str] = {}  # each that was tried -> why it could not be opened, "" when it was
         self._told: frozenset[str] = frozenset()
         self._names = Names(Resolver(), self._names_changed)
-        self._web = WebServer(self.page, lambda: self.balancer.unserved())
+        self._web = WebServer(self.page, lambda: self.balancer.unserved(), lambda: self.balancer.gather())
         self._state: State | None = None
         self._pins: PinTable | None = None
+        self._crew: CrewMemory | None = None
         self._balancer: Balancer | None = None
         self._chores: Chores | None = None
         self._levers: Levers | None = None
@@ -152,9 +158,10 @@ class Daemon:
         self._open(config)
         await self._start_chores()
         await self._open_side_doors(config)
-        self._tell_notes()
         loop = asyncio.get_running_loop()
         self.balancer.start(loop)
+        await self.balancer.ready()
+        self._tell_notes()
         self._names.watch(parsed.config)
         self._pulse.start(loop)
         gc.collect()
@@ -163,15 +170,24 @@ class Daemon:
         say(logging.INFO, "ready", services=len(config.virtual), summary=self._summary())
 
     def _open(self, config: Config) -> None:
-        self._state = open_state(config)
-        self._epoch = epoch = self._state.epoch(time.time())
+        workers = workers_of(config)
+        self._state = state = open_state(config, shared=workers > 1)
+        self._epoch = epoch = state.epoch(time.time())
         if epoch.told:
             say(logging.WARNING, epoch.told)
         self._clock = anchored_clock(lambda: epoch.now)
         self._mark()
-        self._pins = self._state.pin_table(self._clock())
-        self._balancer = Balancer(config, self._state.keys, self._pins, self._clock, secrets.randbits(32))
-        self._balancer.table.state.first_start = self._state.first_start
+        self._balancer = balancer = self._made(config, state, workers)
+        balancer.table.state.first_start = state.first_start
+
+    def _made(self, config: Config, state: State, workers: int) -> Balancer:
+        seed = secrets.randbits(32)
+        if workers == 1:
+            self._pins = pins = state.pin_table(self._clock())
+            return Balancer(config, state.keys, pins, self._clock, seed)
+        self._crew = crew = new_crew_memory(SharedMemory(os.dup(state.descriptor)), workers)
+        self._pins = pins = state.judged(crew.control_pins(workers, state.check, self._clock()))
+        return FleetBalancer(config, state.keys, pins, self._clock, seed, workers, crew, state.check)
 
     def _mark(self) -> None:
         if self._state is not None:
@@ -220,6 +236,8 @@ class Daemon:
             await self._chores.close()
         if self._pins is not None:
             self._pins.close()
+        if self._crew is not None:
+            self._crew.close()
         if self._state is not None:
             self._state.close()
         if self._balancer is not None:
@@ -283,17 +301,25 @@ class Daemon:
 
     # What the admin socket and the metrics show.
 
+    async def _obey(self, request: Request) -> object:
+        await self.balancer.gather()
+        return await self._commands.obey(request)
+
     def document(self) -> Document:
         assert self._chores is not None
-        return status_document(self.snapshot(), self._chores.rates, str(self._path), self._notes())
+        notes, workers = self._notes(), self.balancer.workers()
+        return status_document(self.snapshot(), self._chores.rates, str(self._path), notes, workers)
 
     def snapshot(self) -> Snapshot:
         return self.balancer.snapshot()
 
     def page(self) -> Page:
         balancer, snapshot = self.balancer, self.snapshot()
-        lag, pauses = self._pulse.lag, self._pulse.pauses
-        return Page(snapshot, balancer.edge_counters(), balancer.kernel_drops(), lag, self._output.lost, pauses)
+        workers = balancer.workers()
+        lag = max(self._pulse.lag, *(each.lag for each in workers), 0.0)
+        pauses = together((self._pulse.pauses, *(each.pauses for each in workers)))
+        drops, lost = balancer.kernel_drops(), self._output.lost
+        return Page(snapshot, balancer.edge_counters(), drops, lag, lost, pauses, workers)
 
     def where(self, aor: str) -> tuple[WhereSnapshot, ...]:
         return self.balancer.where(aor)

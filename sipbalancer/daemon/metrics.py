@@ -23,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from sipbalancer import __version__
+from sipbalancer.daemon.fleet_reports import WorkerShown
 from sipbalancer.daemon.loop_lag import Pauses
 from sipbalancer.director.snapshot import PROBE_BUCKETS, ServerSnapshot, ServiceSnapshot, Snapshot
 from sipbalancer.director.verdict import Verdict
@@ -46,6 +47,8 @@ class Page(NamedTuple):
     log_lost: int
     """Log lines that found the queue full."""
     pauses: Pauses = Pauses()
+    workers: tuple[WorkerShown, ...] = ()
+    """Empty where one process does everything."""
 
 
 def render(page: Page, accept: str) -> tuple[bytes, str]:
@@ -70,6 +73,7 @@ class PageCollector(Collector):
         yield from _edge(self._page)
         yield from _process(self._page)
         yield from _loop(self._page)
+        yield from _workers(self._page.workers)
 
 
 def _each(services: Iterable[ServiceSnapshot]) -> Iterator[tuple[list[str], ServerSnapshot]]:
@@ -217,3 +221,24 @@ def _loop(page: Page) -> Iterator[Metric]:
     )
     longest.add_metric([], page.pauses.longest_collection)
     yield from (lag, gaps, pause, longest)
+
+
+def _workers(workers: Iterable[WorkerShown]) -> Iterator[Metric]:
+    """Only where there are workers: with one process all of this is the process's own."""
+    shown = list(workers)
+    if not shown:
+        return
+    by_worker = ["worker"]
+    up = GaugeMetricFamily("sipbalancer_worker_up", "1 while a process holds the place.", labels=by_worker)
+    restarts = CounterMetricFamily(
+        "sipbalancer_worker_restarts", "Workers that died and were replaced.", labels=by_worker
+    )
+    messages = CounterMetricFamily("sipbalancer_worker_messages", "Datagrams received, by worker.", labels=by_worker)
+    cpu = GaugeMetricFamily("sipbalancer_worker_cpu", "Share of a core over the last second.", labels=by_worker)
+    for each in shown:
+        label = [str(each.number)]
+        up.add_metric(label, each.pid > 0)
+        restarts.add_metric(label, each.restarts)
+        messages.add_metric(label, each.messages)
+        cpu.add_metric(label, each.cpu)
+    yield from (up, restarts, messages, cpu)

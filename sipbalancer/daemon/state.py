@@ -28,7 +28,11 @@ LOST_CONTACTS = "Contacts of phones whose server keeps no Path"
 class State:
     """An open state folder. Make it with `open_state`; `close` gives the folder back."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bool = False) -> None:
+        """`shared`: other processes are to map the pins too."""
+        self._shared = shared
+        self.descriptor = -1
+        """Of the pins, where they are shared."""
         self.keys: tuple[bytes, ...] = ()
         """Newest first."""
         self.memory: mmap.mmap | None = None
@@ -65,7 +69,16 @@ class State:
     def pin_table(self, now: float) -> PinTable:
         """The pins in this folder's memory; a warning when pins that were there cannot be used."""
         assert self.memory is not None, "open_state maps it"
-        pins = PinTable(self.memory, key_check(self.keys[0]), now)
+        return self.judged(PinTable(self.memory, self.check, now))
+
+    @property
+    def check(self) -> bytes:
+        """What a pin table must have been made under."""
+        return key_check(self.keys[0])
+
+    def judged(self, pins: PinTable) -> PinTable:
+        """The table, and a warning when pins that were there cannot be used."""
+        assert self.memory is not None, "open_state maps it"
         with memoryview(self.memory) as memory:
             self.first_start = first_start(memory, not pins.loaded, self.first_start)
         if pins.why_empty:
@@ -76,9 +89,10 @@ class State:
         """Unmap and unlock. The pin table made from it must be closed before."""
         if self.memory is not None:
             self.memory.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        for descriptor in (self._lock, self.descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock = self.descriptor = -1
 
     def use(self, folder: Path, secret: str, size: int) -> None:
         """Take over the folder as far as it lets us; EnvironmentFault when another balancer holds it."""
@@ -89,7 +103,7 @@ class State:
             problem = self._take_lock(folder)
         self._find_keys(folder, secret, problem)
         if problem:
-            self.memory = mmap.mmap(-1, size)
+            self._map_nothing(size)
             lost = f"{LOST_PINS}, and the {LOST_CONTACTS}"
             cure = f"name a folder that this user (uid {os.geteuid()}) may write"
             self.warnings.append(f"state = {folder}: {problem}: running on memory alone, {lost}; {cure}")
@@ -135,18 +149,37 @@ class State:
 
     def _map_pins(self, path: Path, size: int) -> None:
         try:
-            self.memory = _map_file(path, size)
+            descriptor = _open_file(path, size)
         except OSError as error:
-            self.memory = mmap.mmap(-1, size)
+            self._map_nothing(size)
             self.warnings.append(f"{path}: {_reason(error)} ({size >> 20} MiB are needed): {LOST_PINS}")
+            return
+        self._map(descriptor, size)
+
+    def _map_nothing(self, size: int) -> None:
+        """Memory that is gone with us."""
+        if not self._shared:
+            self.memory = mmap.mmap(-1, size)
+            return
+        descriptor = os.memfd_create("sipbalancer pins", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, size)
+        self._map(descriptor, size)
+
+    def _map(self, descriptor: int, size: int) -> None:
+        try:
+            self.memory = mmap.mmap(descriptor, size)
+            if self._shared:
+                self.descriptor = os.dup(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def open_state(config: Config) -> State:
+def open_state(config: Config, *, shared: bool = False) -> State:
     """Open the folder of `state =`. EnvironmentFault: another balancer holds it, or `secret =` cannot be had.
 
     ConfigError: the secret file holds something else than keys.
     """
-    state = State()
+    state = State(shared)
     try:
         state.use(Path(config.state), config.secret, PinTable.size_for(config.registrations + config.calls))
     except BaseException:
@@ -178,8 +211,8 @@ def _write_pid(lock: int) -> str:
     return ""
 
 
-def _map_file(path: Path, size: int) -> mmap.mmap:
-    """The file, made or cut to `size`, in memory. OSError when it is not ours to map."""
+def _open_file(path: Path, size: int) -> int:
+    """The file, made or cut to `size`. OSError when it is not ours to map."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -187,9 +220,10 @@ def _map_file(path: Path, size: int) -> mmap.mmap:
         os.ftruncate(descriptor, size)
         # A hole in a mapped file is SIGBUS on the day the disk is full: take the blocks now, or not at all.
         os.posix_fallocate(descriptor, 0, size)
-        return mmap.mmap(descriptor, size)
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _reason(error: OSError) -> str:

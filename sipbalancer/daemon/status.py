@@ -5,16 +5,19 @@ The names are an interface (`--json`): scripts are built on them. Times are seco
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sipbalancer import __version__
+from sipbalancer.daemon.fleet_reports import WorkerShown
 from sipbalancer.daemon.rates import Rates
 from sipbalancer.director.snapshot import ServerSnapshot, ServiceSnapshot, Snapshot, WhereSnapshot
 
 Document = dict[str, object]
 
 
-def status_document(snapshot: Snapshot, rates: Rates, path: str, notes: Iterable[str]) -> Document:
+def status_document(
+    snapshot: Snapshot, rates: Rates, path: str, notes: Iterable[str], workers: Collection[WorkerShown] = ()
+) -> Document:
     """The whole; `path` is the file it runs on, `notes` what the operator must know of the process itself."""
     return {
         "version": __version__,
@@ -23,8 +26,28 @@ def status_document(snapshot: Snapshot, rates: Rates, path: str, notes: Iterable
         "started": snapshot.started,
         "reloads": dict(snapshot.reloads),
         "notes": list(notes),
+        "workers": _workers(workers),
         "services": [_service(service, rates) for service in snapshot.services],
     }
+
+
+def _workers(workers: Collection[WorkerShown]) -> list[Document]:
+    """Empty where one process does everything."""
+    total = sum(each.messages for each in workers)
+    return [
+        {
+            "worker": each.number,
+            "pid": each.pid,
+            "since": each.since,
+            "restarts": each.restarts,
+            "messages": each.messages,
+            "messages_per_second": round(each.messages_per_second, 1),
+            "share": round(each.messages / total, 4) if total else 0.0,
+            "cpu": round(each.cpu, 4),
+            "lag": each.lag,
+        }
+        for each in workers
+    ]
 
 
 def _service(service: ServiceSnapshot, rates: Rates) -> Document:

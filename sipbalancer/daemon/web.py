@@ -10,7 +10,7 @@ some virtual service has no server up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -67,8 +67,15 @@ def split_address(text: str) -> tuple[str, int]:
 class WebServer:
     """Listens at one address; `page` and `unserved` are asked in the loop, once per request."""
 
-    def __init__(self, page: Callable[[], Page], unserved: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        page: Callable[[], Page],
+        unserved: Callable[[], tuple[str, ...]],
+        gather: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`gather` is awaited before the page of a scrape is asked for."""
         self._page = page
+        self._gather = gather
         self._unserved = unserved
         self._renderer = ThreadPoolExecutor(1, "metrics")
         self._scrapes = 0
@@ -108,6 +115,8 @@ class WebServer:
             return web.Response(status=503, text="too many scrapes at once\n")
         self._scrapes += 1
         try:
+            if self._gather is not None:
+                await self._gather()
             accept = request.headers.get("Accept", "")
             body, content_type = await asyncio.get_running_loop().run_in_executor(
                 self._renderer, render, self._page(), accept

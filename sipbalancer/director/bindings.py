@@ -201,8 +201,11 @@ class Bindings:
             shard[key] = _record(bound)
         return True
 
-    def learn(self, key: int, aor: bytes, uri: bytes, client: bytes, serial: int, now: float, life: float) -> bool:
-        """A 2xx granted this Contact of the AoR for `life` seconds to the phone at `client`.
+    def learn(
+        self, key: int, aor: bytes, uri: bytes, client: bytes, serial: int, now: float, life: float, told: float = 0.0
+    ) -> bool:
+        """A 2xx granted this Contact of the AoR for `life` seconds to the phone at `client`; `told`: the expiry
+        that the state folder knows already.
 
         False, and one more `refused`, without room and for one longer than `LONGEST`.
         """
@@ -215,8 +218,9 @@ class Bindings:
         if len(others) == len(held) and self._held >= self._limit:
             self.refused += 1
             return False
-        bound = Bound(uri, which, client, now + life, aor, serial)
-        self._note(bound, now + STORED_LIVES * life)
+        bound = Bound(uri, which, client, now + life, aor, serial, told)
+        if not told:
+            self._note(bound, now + STORED_LIVES * life)
         self._store(key, held, (*others, bound))
         for old in held:
             if old.identity == which and old.client != client:
@@ -282,17 +286,32 @@ class Bindings:
             self._telling, self._changed = [*reversed(self._changed.values())], {}
         for _ in range(min(limit, len(self._telling))):
             bound = self._telling.pop()
-            yield BindingRow(
-                self.virtual,
-                bound.aor.decode("utf-8", "surrogateescape"),
-                bound.uri.decode("utf-8", "surrogateescape"),
-                bound.client,
-                server_name(bound.serial),
-                bound.stored,
-            )
+            yield self._row(bound, bound.stored, server_name)
 
-    def load(self, row: BindingRow, key: int, serial: int, now: float) -> None:
-        """Take one row of the state folder back."""
+    def rows(self, server_name: Callable[[int], str]) -> Iterator[BindingRow]:
+        """All of them, as `changes` gives them; what changes while they are handed out may be among them or not."""
+        for shard in self._aors:
+            for key in list(shard):
+                for bound in self._bound(key):
+                    yield self._row(bound, max(bound.stored, bound.expires), server_name)
+
+    def _row(self, bound: Bound, expires: float, server_name: Callable[[int], str]) -> BindingRow:
+        return BindingRow(
+            self.virtual,
+            bound.aor.decode("utf-8", "surrogateescape"),
+            bound.uri.decode("utf-8", "surrogateescape"),
+            bound.client,
+            server_name(bound.serial),
+            expires,
+        )
+
+    def take(self, row: BindingRow, key: int, serial: int, now: float) -> None:
+        """A row of the state folder, or of another worker; `changes` does not give it back."""
         aor = row.aor.encode("utf-8", "surrogateescape")
-        self.learn(key, aor, row.contact.encode("utf-8", "surrogateescape"), row.client, serial, now, row.expires - now)
-        self._changed.clear()
+        uri = row.contact.encode("utf-8", "surrogateescape")
+        which = identity(uri)
+        if row.expires > now:
+            self.learn(key, aor, uri, row.client, serial, now, row.expires - now, row.expires)
+        else:
+            self.forget(key, lambda bound: bound.identity != which)
+        self._changed.pop((aor, which), None)

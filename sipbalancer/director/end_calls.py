@@ -60,7 +60,7 @@ class EndCalls:
         self._over[server] = server.since
         keys = self._state.dialogs.of(server)
         self._left.extend((key, service) for key in keys)
-        unknown = server.calls - len(keys)
+        unknown = server.calls - len(keys) if self._state.crossings is None else 0  # others know the rest
         if keys or unknown > 0:
             left = f"; {unknown} more are known by their pin alone (a restart) and left alone" if unknown > 0 else ""
             self._state.tell(f"{server.name}: down, endcalls = yes: {len(keys)} calls are ended by BYE{left}")

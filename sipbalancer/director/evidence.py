@@ -69,14 +69,15 @@ class Evidence:
         `first`: it has not been counted yet.
         """
         self.unanswered += first
-        return self._suspect(now)
+        return self.suspect(now)
 
     def refusal(self, now: float) -> bool:
         """ICMP says nobody listens; True when that makes the server suspect."""
         self.refused = True
-        return self._suspect(now)
+        return self.suspect(now)
 
-    def _suspect(self, now: float) -> bool:
+    def suspect(self, now: float) -> bool:
+        """From now on, if it was not; whether it was not."""
         if self.suspected:
             return False
         self.suspected = now
@@ -87,7 +88,7 @@ class Evidence:
         """A probe sent at `sent` is unanswered after `wait`: the server is suspect from then on, if it was not."""
         if not self.silent:
             self.silent = sent
-            self._suspect(sent)
+            self.suspect(sent)
 
     def measured(self, latency: float) -> None:
         """A probe was answered after so many seconds (RFC 6298 2.3's smoothing).

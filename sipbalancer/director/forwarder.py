@@ -31,6 +31,7 @@ from sipbalancer.director.answers import (
     say_again,
     takes_work,
 )
+from sipbalancer.director.crossing import Answered, Moved
 from sipbalancer.director.end_calls import EndCalls
 from sipbalancer.director.from_client import Decision, decide
 from sipbalancer.director.from_server import Outward, decide_outward
@@ -55,6 +56,7 @@ _DUE_PINS = 4096
 _DUE_BINDINGS = 256
 _DUE_REGISTERS = 64
 """What one call of `due` looks at: under a millisecond each, and more than a full load makes in 50 ms."""
+_UNKNOWN = ("unknown contact", "not ours")
 _OF_INVITE = (b"INVITE", b"ACK", b"CANCEL")
 
 
@@ -67,7 +69,8 @@ class Forwarder:
         self.retries = Retries(state)
         self._foreign_told = 0
         self.end_calls = EndCalls(state)
-        self._response = Responses(state, self.retries).received
+        responses = Responses(state, self.retries)
+        self._response, self._answered_elsewhere = responses.received, responses.answered_elsewhere
         self._sweeps: tuple[Callable[[float], None], ...] = (
             lambda now: state.pins.sweep(now, _DUE_PINS),
             *(table.sweep for table in state.recent),
@@ -155,6 +158,18 @@ class Forwarder:
             self.state, transaction
         ):  # whoever hung up is gone, whatever the other side knows
             learn.call_ends(self.state, transaction.service, transaction.server, b"", transaction, now)
+
+    def heard_elsewhere(self, answered: list[Answered], taken: list[bytes], moved: list[Moved], now: float) -> None:
+        """One of several workers: what came to another and may be waited for here (`crossing`)."""
+        for each in answered:
+            try:
+                self._answered_elsewhere(each, now)
+            except Exception:  # as above
+                self.state.failed()
+        for key in taken:
+            self.state.repeats.end(key)
+        for move in moved:
+            self.state.moved.put(move.key, move.client, now)
 
     # Requests.
 
@@ -254,6 +269,9 @@ class Forwarder:
     ) -> Datagram | None:
         server = service.source(flow_in[1])
         if outward.client is None or server is None:
+            if outward.reason in _UNKNOWN and facts[1] != b"ACK" and self.state.may_be_known(outward.key, now):
+                service.dropped["contact not known yet"] += 1
+                return None
             service.chosen["none"] += 1
             return refuse(self.state, service, facts, flow_in, outward.refusal, outward.reason, now)
         out = commit_outward(self.state, service, server, outward, outward.client, facts, flow_in, now)

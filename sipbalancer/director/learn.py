@@ -69,6 +69,8 @@ def final(
         if transaction.token is not None and status < 300:
             moved = state.moved_key(transaction.call_id, transaction.token[1])
             state.moved.put(moved, transaction.client[1], now)
+            if state.crossings is not None:
+                state.crossings.note_moved(moved, transaction.client[1])
         state.transactions.end(transaction, now)
 
 

@@ -40,6 +40,7 @@ REASONS = {
     "registerrate": "`registerrate`: it has found no place in line for long enough to be told",
     "foreign via": "its top Via is not ours: nobody asked this through us",
     "response to us": "no Via is left below ours: it is for nobody",
+    "contact not known yet": "nobody's Contact here; perhaps another worker's: the server's next copy decides",
     "stranger at a server leg": "it came to a port that only servers answer to, and from no server",
     "response from a stranger": "it comes from no server and goes to none",
     "answer to us": "it answers a CANCEL or BYE of the balancer's own",

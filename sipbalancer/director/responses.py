@@ -9,7 +9,8 @@ from __future__ import annotations
 from zlib import crc32
 
 from sipbalancer.director import learn
-from sipbalancer.director.given_up import clean_up
+from sipbalancer.director.crossing import Answered, was_asked
+from sipbalancer.director.given_up import cancel, clean_up
 from sipbalancer.director.keys import TRANSACTION_KEY
 from sipbalancer.director.repeats import request_key
 from sipbalancer.director.retries import Retries
@@ -29,6 +30,7 @@ from sipbalancer.sip.uri import parameter, read_place
 _BRANCH = len(MAGIC_COOKIE)
 _CACHED = 32768
 _SEMICOLON = 0x3B
+_TEACHING = (b"INVITE", b"UPDATE", b"BYE")
 
 
 class Responses:
@@ -46,8 +48,7 @@ class Responses:
             service.dropped["foreign via"] += 1
             return None
         if next_start < 0:
-            ours = status >= 200 and self._state.repeats.end(request_key(_cseq_method(data), branch))
-            service.dropped["answer to us" if ours else "response to us"] += 1
+            self._to_us(service, data, status, branch)
             return None
         key = branch[_BRANCH : _BRANCH + TRANSACTION_KEY]
         transaction = self._state.transactions.pending.get(key)
@@ -57,6 +58,10 @@ class Responses:
             back = self._return_flow(service, data, next_start, next_end)
         sender = service.by_packed.get(flow_in[1]) or service.source(flow_in[1])
         server = sender or service.by_packed.get(back[1]) or self._odd_port(service, back, branch, now)
+        crossed = None
+        if self._state.crossings is not None and sender is None:
+            crossed = self._crossed(service, data, back, branch, data[next_start:next_end], now)
+            server = server or crossed
         if server is None:
             service.dropped["response from a stranger"] += 1
             return None
@@ -65,6 +70,9 @@ class Responses:
             transaction = None  # not from the side that was asked
         if sender is not None:
             sender.health.evidence.answered(transaction is not None and transaction.in_dialog, now)
+        if crossed is not None and transaction is None:
+            self._learn_crossed(service, crossed, key, status, data, flow_in, now)
+            return pop_via(data, start, end), back
         usual = transaction is not None and not transaction.cancelled and branch.endswith(transaction.server.tag)
         if not usual and self._is_given_up(transaction, key, branch, now):
             self._clean_up(key, branch, status, data, now)
@@ -100,6 +108,70 @@ class Responses:
         transactions = self._state.transactions
         asked = key in transactions.pending or transactions.ended.get(key, now) is not None
         return service.source(back[1]) if asked else None
+
+    def _to_us(self, service: VirtualService, data: bytes, status: int, branch: bytes) -> None:
+        """No Via is left below ours: an answer to a CANCEL or BYE of our own, or of another worker's."""
+        key = request_key(_cseq_method(data), branch)
+        ours = status >= 200 and self._state.repeats.end(key)
+        if self._state.crossings is not None and status >= 200 and not ours:
+            self._state.crossings.note_taken(key)
+        service.dropped["answer to us" if ours else "response to us"] += 1
+
+    # One of several workers: a phone's answer to a server that asked by another.
+
+    def _crossed(
+        self, service: VirtualService, data: bytes, back: Flow, branch: bytes, via: bytes, now: float
+    ) -> RealServer | None:
+        """The server whose request this answers, when another worker forwarded it."""
+        key, transactions = branch[_BRANCH : _BRANCH + TRANSACTION_KEY], self._state.transactions
+        server = service.source(back[1])
+        if server is None or key in transactions.pending or transactions.given_up.get(key, now) is not None:
+            return None
+        if not branch.endswith(server.tag):
+            return None
+        return server if was_asked(self._state.keys, service, key, data, via, back[1][2:]) else None
+
+    def _learn_crossed(
+        self,
+        service: VirtualService,
+        server: RealServer,
+        key: bytes,
+        status: int,
+        data: bytes,
+        client: Flow,
+        now: float,
+    ) -> None:
+        """Pins are everybody's, so what it teaches is learned here; the rest is told."""
+        method = _cseq_method(data)
+        if method == b"CANCEL" or self._state.crossings is None:
+            return  # shares the INVITE's branch and says nothing of the INVITE
+        if status >= 200 and method in _TEACHING:
+            if method == b"INVITE" and status < 300:
+                learn.call_renewed(self._state, service, server, data, None, now)
+            self._learn(service, server, True, status, data, None, client, now)
+        if status >= 200 or method == b"INVITE":
+            whole = data if method == b"INVITE" and status >= 200 else b""
+            self._state.crossings.note_answer(key, status, whole)
+
+    def answered_elsewhere(self, answered: Answered, now: float) -> None:
+        """An answer that came to another worker: if the transaction is ours, it goes on as if it had come here."""
+        key, status, data = answered
+        transactions = self._state.transactions
+        held = transactions.pending.get(key)
+        tried = held or transactions.given_up.get(key, now)
+        if tried is None or tried.inward:
+            return
+        if held is None or held.cancelled:
+            if data:
+                self._clean_up(key, scan_response(data)[4], status, data, now)
+            elif status < 200 and held is not None:
+                cancel(self._state, held, held.server, now)
+        elif status < 200:
+            learn.provisional(self._state, held, status, now)
+        else:
+            if data and status < 300 and held.service.config.endcalls:
+                self._state.dialogs.learn(self._state.call_key(held.service, held.call_id), held, data)
+            transactions.end(held, now)
 
     def _shorter(self, service: VirtualService, data: bytes) -> bytes:
         """`maxexpires`, spread by the phone's Call-ID so that a repeated 2xx is equal."""

@@ -86,6 +86,7 @@ class RealServer:
         "bucket",
         "config",
         "drained",
+        "elsewhere",
         "fallback",
         "fell",
         "flow",
@@ -138,6 +139,8 @@ class RealServer:
         self.retired = False
         """No longer in the file: honoured as draining while pins or dialogs live."""
         self.transactions = 0
+        self.elsewhere = 0
+        """Those of the other workers, a moment ago."""
         self.requests: defaultdict[bytes, int] = defaultdict(int)
         """Method -> forwarded to it."""
         self.sent: defaultdict[bytes, int] = defaultdict(int)
@@ -217,7 +220,7 @@ class RealServer:
 
         Without the latter a burst of INVITEs would all meet the server that had the fewest before it.
         """
-        return self.calls + self.registrations + self.transactions
+        return self.calls + self.registrations + self.transactions + self.elsewhere
 
     def measure(self) -> bool:
         """Look at the thresholds: whether `full` is another now. Without `l:` it is three quarters of `u:` (IPVS)."""

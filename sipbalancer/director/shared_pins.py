@@ -4,15 +4,13 @@ Two may take the same free slot at the same moment. Each writer therefore has ge
 the six bits), so that what two have written between them never agrees: such a slot is nobody's until its expiry. At
 worst a pin is lost; a wrong one cannot be made.
 
-Counts are exact while each process counts what it changes: every one has a stripe in shared memory, and a count is the
-sum of the stripes. A stripe outlives its process, and nobody else writes to it. The round of the sweep counts afresh,
-in a second set of arrays that becomes the first when the round is over.
+Counts are exact while each process counts what it changes: every one has a stripe in shared memory, written by it
+alone, and a count is the sum of the stripes. A stripe outlives its process. What a crash or a lost pin leaves wrong is
+found by the round of the sweep, which counts afresh; workers count a second time what they change behind it. A change
+in the very moment the sweep is there may be missed: a difference is believed when two rounds in a row find the same.
 
-    tally   64 bytes: where the round is (tag index), which set counts (0 or 1); then stripes of two sets of 65,536
-            counts (i64) by kind and server: one for each worker, the control process's, and one that the control
-            process sets so that the sum of all is 0 when a round begins
-
-A change in the very moment the sweep looks at its bucket may be counted twice or not at all, until the next round.
+    tally   64 bytes: how far the round is (tag index); then of each worker, and of the control process, 65,536 counts
+            (i64) by kind and server, and as many of what changed behind the sweep; last, what rounds have put right
 """
 
 from __future__ import annotations
@@ -29,13 +27,14 @@ if TYPE_CHECKING:
 
 _HEAD = 64
 _TALLIES = 1 << 16
-_SET = _TALLIES * 8
-_CURSOR, _TURN = 0, 1
+_COUNTS = _TALLIES * 8
+_STEP_BUCKETS = 32
+"""Looked at between two words on how far the sweep is: 50 us."""
 
 
 def tally_size(workers: int) -> int:
     """Bytes of shared memory for the counts of so many workers and the control process."""
-    return _HEAD + (workers + 2) * 2 * _SET
+    return _HEAD + (2 * (workers + 1) + 1) * _COUNTS
 
 
 class _Tally:
@@ -43,44 +42,26 @@ class _Tally:
 
     def __init__(self, buffer: WriteableBuffer, mine: int) -> None:
         memory = memoryview(buffer).cast("B")
-        self.head = memory[:_HEAD].cast("q")
-        stripes = range(_HEAD, len(memory), 2 * _SET)
-        self.sets = [[memory[at + n * _SET :][:_SET].cast("q") for at in stripes] for n in (0, 1)]
-        """By turn, then by process."""
-        self._mine = mine
-
-    def mine(self, turn: int) -> memoryview:
-        return self.sets[turn][self._mine]
+        self.cursor = memory[:_HEAD].cast("q")
+        """[0]: the sweep has passed all tags below."""
+        *pairs, self.righted = [memory[at : at + _COUNTS].cast("q") for at in range(_HEAD, len(memory), _COUNTS)]
+        self.counts, self.behind = pairs[::2], pairs[1::2]
+        self._mine, self._mine_behind = self.counts[mine], self.behind[mine]
 
     def change(self, at: int, tally: int, step: int) -> None:
         """A pin whose tag is at `at` came (1) or went (-1)."""
-        turn = self.head[_TURN]
-        self.mine(turn)[tally] += step
-        if at < self.head[_CURSOR]:
-            self.mine(1 - turn)[tally] += step
+        self._mine[tally] += step
+        if at < self.cursor[0]:
+            self._mine_behind[tally] += step
 
     def count(self, tally: int) -> int:
-        return max(0, sum([each[tally] for each in self.sets[self.head[_TURN]]]))
+        return max(0, self.righted[tally] + sum([each[tally] for each in self.counts]))
 
     def total(self, first: int, last: int) -> int:
-        return max(0, sum(sum(each[first:last]) for each in self.sets[self.head[_TURN]]))
-
-    def turn(self, servers: int) -> None:
-        """A round is over: what it has counted counts from now on, the other set begins at 0 (for `servers` of them).
-
-        Written to is the last stripe alone: a worker may be in the middle of adding to its own.
-        """
-        old = self.head[_TURN]
-        self.head[_TURN] = 1 - old
-        self.head[_CURSOR] = 0
-        *stripes, ground = self.sets[old]
-        for kind in PinKind:
-            first = kind << 12
-            columns = zip(*(each[first : first + servers].tolist() for each in stripes), strict=True)
-            ground[first : first + servers] = array("q", [-sum(column) for column in columns])
+        return max(0, sum(sum(each[first:last]) for each in (self.righted, *self.counts)))
 
     def close(self) -> None:
-        for each in (*self.sets[0], *self.sets[1], self.head):
+        for each in (*self.counts, *self.behind, self.righted, self.cursor):
             each.release()
 
 
@@ -136,21 +117,41 @@ class ControlPins(_SharedPins):
         guard: AbstractContextManager[object],
     ) -> None:
         """`tally`: `tally_size(workers)` zeros."""
+        self._first = True
+        self._before: dict[int, int] = {}
+        """What had changed behind the sweep when the round began."""
+        self._differences: dict[int, int] = {}
+        """Found by the last round."""
         super().__init__(buffer, tally, workers, key_check, now, guard)
+        self._first = False
 
-    def sweep(self, now: float, slots: int) -> None:
-        self._follow()
-        super().sweep(now, slots)
-        self._tally.head[_CURSOR] = self._cursor
-
-    def _follow(self) -> None:
-        self._counts = self._tally.mine(self._tally.head[_TURN])  # type: ignore[assignment]
-        self._seen = self._tally.mine(1 - self._tally.head[_TURN])  # type: ignore[assignment]
+    def _look(self, first: int, buckets: int, limit: int) -> None:
+        for start in range(first, first + buckets, _STEP_BUCKETS):
+            count = min(_STEP_BUCKETS, first + buckets - start)
+            super()._look(start, count, limit)
+            self._tally.cursor[0] = start + count << 5
 
     def _turn(self) -> None:
-        self._tally.turn(len(self._names))
-        self._cursor = 0
-        self._follow()
+        """A round is over: put right what it and the one before found wrong, and begin the next."""
+        tally, servers = self._tally, len(self._names)
+        differences: dict[int, int] = {}
+        for kind in PinKind:
+            first = kind << 12
+            counted = zip(*(each[first : first + servers].tolist() for each in tally.counts), strict=True)
+            behind = zip(*(each[first : first + servers].tolist() for each in tally.behind), strict=True)
+            for at, (held, since) in enumerate(zip(counted, behind, strict=True), first):
+                found = self._seen[at] + sum(since) - self._before.get(at, 0)
+                difference = found - sum(held) - tally.righted[at]
+                if difference:
+                    differences[at] = difference
+                self._before[at] = sum(since)
+        for at, difference in differences.items():
+            if self._first or self._differences.get(at) == difference:
+                tally.righted[at] += difference
+        self._differences = {} if self._first else differences
+        self._first = False
+        self._cursor = tally.cursor[0] = 0
+        self._seen = array("q", bytes(_COUNTS))
 
 
 class WorkerPins(_SharedPins):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 from sipbalancer.director.drain import drain_of
 from sipbalancer.director.pins import PinKind
@@ -50,7 +51,7 @@ def _pins(state: State, service: VirtualService) -> Mapping[str, int]:
         "binding": sum(state.pins.count(PinKind.BINDING, serial) for serial in serials),
         "persistent": sum(state.pins.count(PinKind.PERSISTENT, serial) for serial in serials),
         "transaction": sum(server.transactions for server in service.by_packed.values()),
-        "provisional": len(state.provisional) + len(state.recent_calls),
+        "provisional": len(state.provisional) + len(state.recent_calls) + state.provisional_elsewhere,
     }
 
 
@@ -97,13 +98,16 @@ def _where(state: State, service: VirtualService, text: str, now: float) -> Wher
     server = state.server_of_pin(service, state.pins.get(key, now))
     if server is None and not bound:
         return None
+    life = state.pins.life(key, now)
     return WhereSnapshot(
         aor=text,
         virtual=service.key,
         server=server.name if server is not None else "",
         contacts=tuple(
-            ContactSnapshot(one.uri.decode("utf-8", "replace"), address_text(one.client), one.expires - now)
+            ContactSnapshot(
+                one.uri.decode("utf-8", "replace"), address_text(one.client), min(one.expires - now, life or inf)
+            )
             for one in bound
         ),
-        expires=state.pins.life(key, now),
+        expires=life,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from sipbalancer.config.model import RealServerConfig
 from sipbalancer.director.acks import Acks
 from sipbalancer.director.bindings import Bindings
+from sipbalancer.director.crossing import Crossings
 from sipbalancer.director.dialogs import Dialogs
 from sipbalancer.director.health import Health
 from sipbalancer.director.keys import Keys
@@ -30,6 +31,11 @@ _EVENTS = 256
 
 class State:
     """Keys, pins, transactions, bindings and the small caches. Every part is bounded."""
+
+    crossings: Crossings | None = None
+    """One of several workers: what others wait for."""
+    provisional_elsewhere = 0
+    """The control process: unconfirmed pins of all workers."""
 
     def __init__(self, keys: tuple[bytes, ...], pins: PinTable, now: float) -> None:
         self.keys = Keys(keys[0])
@@ -135,6 +141,13 @@ class State:
                 self._old_lines, self._lines = self._lines, {}
             self._lines[which] = line
         return line
+
+    def may_be_known(self, key: bytes, now: float) -> bool:
+        """Whether a Contact nobody knows here may be on its way from another worker: so for a request's first copy, and
+        the second comes half a second later (RFC 3261 17.1.2.2)."""
+        if self.crossings is None or self.crossings.unsure.get(key, now):
+            return False
+        return self.crossings.unsure.put(key, True, now)
 
     def forget_lines(self) -> None:
         """After a reload: `advertise` may be another."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain
 
 from sipbalancer.config.model import CheckConfig, Config, RealServerConfig, VirtualServiceConfig
 from sipbalancer.director.bindings import BindingRow, Bindings
@@ -54,6 +55,7 @@ class ServiceTable:
         self._next_leg = 0
         self._limit = config.registrations
         self._by_health: dict[HealthKey, Health] = {}
+        self._taken: list[BindingRow] = []
         self.apply(config, now)
 
     # Configuration.
@@ -160,6 +162,11 @@ class ServiceTable:
     def probe_silent(self, health: Health, sent: float) -> None:
         """A probe sent at `sent` is unanswered after `health.evidence.wait` seconds; others follow it."""
         health.evidence.probe_silent(sent)
+
+    def addresses_of(self, key: str) -> Iterator[bytes]:
+        """The addresses of a virtual service's servers, 4 or 16 octets each."""
+        services = (each for each in self.state.services.values() if each.key == key)
+        return (packed[2:] for service in services for packed in service.by_packed)
 
     def behind(self, seconds: float) -> None:
         """What comes now waits this long in our own queues before we read it."""
@@ -292,19 +299,32 @@ class ServiceTable:
 
     def binding_changes(self, limit: int) -> tuple[BindingRow, ...]:
         """What changed and was not told yet, so many of each service at most; none when all is told."""
-        return tuple(
-            row
-            for bindings in self.state.bindings.values()
-            for row in bindings.changes(lambda serial: self.state.pins.server_name(serial).partition("/")[2], limit)
-        )
+        taken, self._taken = self._taken[:limit], self._taken[limit:]
+        each = [bindings.changes(self._server_name, limit) for bindings in self.state.bindings.values()]
+        return (*taken, *chain.from_iterable(each))
 
-    def load_bindings(self, rows: Iterable[BindingRow], now: float) -> None:
-        """Take back what the state folder kept; rows of services that are gone, or expired, are passed over."""
+    def binding_rows(self) -> Iterator[BindingRow]:
+        """All Contacts; may be handed out in pieces while the table goes on."""
+        for bindings in list(self.state.bindings.values()):
+            yield from bindings.rows(self._server_name)
+
+    def _server_name(self, serial: int) -> str:
+        return self.state.pins.server_name(serial).partition("/")[2]
+
+    def take_bindings(self, rows: Iterable[BindingRow], now: float) -> None:
+        """What a worker has learned: known here from now on, and given by the next `binding_changes`."""
+        rows = list(rows)
+        self.load_bindings(rows, now, forget=True)
+        self._taken += rows
+
+    def load_bindings(self, rows: Iterable[BindingRow], now: float, *, forget: bool = False) -> None:
+        """Take back what the state folder kept; rows of services that are gone, or expired, are passed over. `forget`:
+        what has expired is forgotten here too."""
         by_key = {service.key: service for service in self.state.services.values()}
         for row in rows:
             service = by_key.get(row.virtual)
-            if service is None or row.expires <= now:
+            if service is None or (row.expires <= now and not forget):
                 continue
             key = self.state.binding_key(service, row.aor.encode("utf-8", "surrogateescape"))
             serial = self.state.pins.server_id(service.pin_name(row.server))
-            self.state.bindings[service.leg].load(row, key, serial, now)
+            self.state.bindings[service.leg].take(row, key, serial, now)

@@ -221,3 +221,16 @@ def test_where_on_a_narrow_terminal() -> None:
         "  at 192.0.2.10:5060: server 192.0.2.1:5060",
         "    sip:100@198.51.100.7:5062;ob from 198.51.100.7:5062, expires in 1m 1s",
     ]
+
+
+def test_workers_are_listed_where_there_are_any() -> None:
+    workers = [
+        {"worker": 0, "pid": 4711, "since": 940.0, "restarts": 2, "messages_per_second": 812.25,
+         "share": 0.508, "cpu": 0.31},
+        {"worker": 1, "pid": 0, "since": 990.0, "restarts": 0, "messages_per_second": 0.0, "share": 0.492, "cpu": 0.0},
+    ]  # fmt: skip
+    text = shown(status_view({**DOCUMENT, "workers": workers}))
+    rows = [line.split() for line in text.splitlines()]
+    assert ["0", "4711", "1m", "0s", "812.2", "50.8%", "31%", "2"] in rows
+    assert ["1", "none", "10s", "0.0", "49.2%", "0%", "0"] in rows
+    assert "restarts" not in shown(status_view({**DOCUMENT, "workers": []}))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gc
 
-from sipbalancer.daemon.loop_lag import WINDOW, Collections, Longest
+from sipbalancer.daemon.loop_lag import WINDOW, Collections, Longest, Pauses, together
 
 
 class Clock:
@@ -57,3 +57,8 @@ def test_the_collector_tells_until_it_is_stopped() -> None:
     seen = collections.count
     gc.collect()
     assert seen >= 1 and collections.count == seen and collections.seconds > 0
+
+
+def test_of_several_processes_counts_are_sums_and_the_longest_is_the_longest() -> None:
+    assert together([Pauses(1, 2, 0.5, 0.25), Pauses(3, 4, 0.5, 0.125)]) == Pauses(4, 6, 1.0, 0.25)
+    assert together([Pauses()]) == Pauses()

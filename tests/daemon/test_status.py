@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 from sipbalancer import __version__
+from sipbalancer.daemon.fleet_reports import WorkerShown
 from sipbalancer.daemon.rates import Rates
 from sipbalancer.daemon.status import left_document, status_document, where_document
 from sipbalancer.director.snapshot import (
@@ -39,6 +40,7 @@ def test_the_document_has_all_that_status_shows() -> None:
         "started": 50.0,
         "reloads": {"ok": 1, "failed": 0},
         "notes": ["memory only"],
+        "workers": [],
         "services": [
             {
                 "virtual": VIRTUAL,
@@ -126,3 +128,14 @@ def test_status_says_of_a_draining_server_whether_it_may_be_stopped() -> None:
     document = json.loads(json.dumps(status_document(draining(Drain(True, 0, "", 0.0)), Rates(), "f", [])))
     drain = document["services"][0]["servers"][0]["drain"]
     assert drain == {"safe": True, "silent_calls": 0, "withheld": "", "known_at": 0.0}
+
+
+def test_workers_are_shown_with_their_share() -> None:
+    workers = [WorkerShown(0, 100, 50.0, 1, 300, 12.34, 0.5, 0.001), WorkerShown(1, 0, 60.0, 0, 100, 0.0, 0.0, 0.0)]
+    shown = status_document(snapshot(100.0, 1), Rates(), "conf.cf", [], workers)["workers"]
+    assert shown == [
+        {"worker": 0, "pid": 100, "since": 50.0, "restarts": 1, "messages": 300, "messages_per_second": 12.3,
+         "share": 0.75, "cpu": 0.5, "lag": 0.001},
+        {"worker": 1, "pid": 0, "since": 60.0, "restarts": 0, "messages": 100, "messages_per_second": 0.0,
+         "share": 0.25, "cpu": 0.0, "lag": 0.0},
+    ]  # fmt: skip

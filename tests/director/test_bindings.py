@@ -107,6 +107,6 @@ def test_changes_are_told_once_and_can_be_taken_back() -> None:
     held.forget(key, lambda bound: False)
     assert [gone.expires for gone in held.changes(str, 9)] == [0.0]
     other = bindings()
-    other.load(row, key, 3, 1000.0)
+    other.take(row, key, 3, 1000.0)
     assert other.by_client(ONE, 1000.0) is not None
     assert list(other.changes(str, 9)) == []
