@@ -24,7 +24,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from bisect import bisect_left
@@ -39,7 +38,7 @@ from bench.faults.balancers import Ours
 from bench.faults.crowd import REFRESH, Crowd
 from bench.faults.fitness import WAIT
 from bench.faults.net import CLIENT, PHONES, SERVER_ADDRESSES, SERVERS, VIRTUAL, Net
-from bench.faults.results import Results
+from bench.faults.results import Results, made_folder
 from bench.faults.servers import CHECKOUT
 from bench.faults.work import Work, come_first
 
@@ -156,7 +155,7 @@ async def crowd(asked: argparse.Namespace, net: Net, servers: Servers, pids: dic
 
 
 def once(asked: argparse.Namespace) -> dict[str, Any]:
-    folder = Path(tempfile.mkdtemp(prefix="sipbalancer-faults-"))
+    folder = made_folder()
     net = Net()
     words = (f"maxexpires = {asked.life}", f"registerrate = {asked.rate:g}", f"registrations = {2 * asked.phones}")
     balancer = FourServers(net, folder / "balancer", words[:2])

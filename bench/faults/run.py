@@ -18,7 +18,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,7 @@ from bench.faults.fitness import why_void
 from bench.faults.load import LIMIT
 from bench.faults.measure import Found, Moments, Outcome, outcome
 from bench.faults.net import BALANCER, CLIENT, PHONES, SERVER_ADDRESSES, Net
-from bench.faults.results import Results
+from bench.faults.results import Results, made_folder
 from bench.faults.servers import CHECKOUT, FIRST_NUMBER, FULL, Trio
 from bench.faults.work import Work, come_first
 from sipbalancer.demo.asterisk import Release, Tree, fetch
@@ -205,7 +204,7 @@ class Run:
 
 def once(tree: Tree, fault: Fault, kind: type[Balancer], wishes: Wishes, results: Results) -> bool:
     """Whether it was fit (Asterisk 22.10 has been seen to corrupt its heap under loss)."""
-    folder = Path(tempfile.mkdtemp(prefix="sipbalancer-faults-"))
+    folder = made_folder()
     run = Run(tree, fault, kind, wishes, folder)
     LIVE[run] = folder
     try:
@@ -218,7 +217,7 @@ def once(tree: Tree, fault: Fault, kind: type[Balancer], wishes: Wishes, results
         if wishes.keep is not None:
             kept = wishes.keep / f"{fault.name}-{kind.name}"
             shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("*.ctl", "*.sock", "run"))
+            shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("*.ctl", "*.sock", "run", "state"))
         shutil.rmtree(folder, ignore_errors=True)
 
 
