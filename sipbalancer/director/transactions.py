@@ -142,16 +142,20 @@ class Transactions:
         queue = self._due_invites if transaction.method == b"INVITE" else self._due
         queue.append((transaction.deadline, transaction.key))
         if len(queue) > 2 * len(self.pending) + SLACK:
-            self._shorten(queue)
+            self._shorten(queue, transaction.first)
 
-    def _shorten(self, queue: deque[tuple[float, bytes]]) -> None:
+    def _shorten(self, queue: deque[tuple[float, bytes]], now: float) -> None:
         """What has ended leaves the queue as new ones come, so that it stays as long as `pending`, not 32 s of traffic;
-        one that waits at its head goes to the end, at the price of being looked at later."""
+        one that waits at its head goes to the end, at the price of being looked at later. One whose time is over stays
+        at the head for `expire`: it would be sent to the end again and again."""
         pending = self.pending
         for _ in range(_SHORTEN):
-            entry = queue.popleft()
-            if entry[1] in pending:
-                queue.append(entry)
+            if queue[0][1] not in pending:
+                queue.popleft()
+            elif queue[0][0] <= now:
+                break
+            else:
+                queue.append(queue.popleft())
 
     def end(self, transaction: Transaction, now: float) -> None:
         """Its final response passed, or its time is over: only the choice stays."""

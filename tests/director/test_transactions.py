@@ -131,6 +131,22 @@ def test_one_that_waits_does_not_make_the_memory_of_the_others_grow(method: byte
     assert [one.key for one in held.expire(START + 500, 5000)] == [b"waits"]
 
 
+@pytest.mark.parametrize(("method", "life"), [(b"MESSAGE", 32), (b"INVITE", 200)])
+def test_one_that_waits_ends_in_time_whatever_passes_meanwhile(method: bytes, life: int) -> None:
+    held = Transactions(remembered=4096)
+    held.begin(transaction("waits", method))
+    over = []
+    for second in range(2 * life):
+        for number in range(200):
+            one = transaction(f"{second} {number}", method, START + second)
+            held.begin(one)
+            held.end(one, START + second)
+        over += [(one.key, second) for one in held.expire(START + second, 500)]
+    assert [key for key, _ in over] == [b"waits"]
+    assert life <= over[0][1] <= life + 10
+    assert (held.pending, SERVER.transactions) == ({}, 0)
+
+
 def test_expiry_is_bounded() -> None:
     held = Transactions()
     for number in range(50):
