@@ -183,6 +183,7 @@ class _Demo:
 
     async def _show(self, scene: Scene) -> None:
         """Play the timeline, watch the balancer and draw, until the end; the first fault of any of them ends all."""
+        fault: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as together:
                 watching = together.create_task(self._watch(scene))
@@ -191,7 +192,9 @@ class _Demo:
                     await self._tick(scene, screen)
                 watching.cancel()
         except* EnvironmentFault as faults:
-            raise EnvironmentFault(str(faults.exceptions[0])) from None
+            fault = faults.exceptions[0]
+        if fault is not None:  # raised in there, it would come out of Python 3.11.2 as a group again
+            raise EnvironmentFault(str(fault))
 
     async def _tick(self, scene: Scene, screen: Live | None) -> None:
         loop = asyncio.get_running_loop()
