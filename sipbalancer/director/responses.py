@@ -34,12 +34,11 @@ _TEACHING = (b"INVITE", b"UPDATE", b"BYE")
 
 
 class Responses:
-    """Takes every response; holds the cache of ways back."""
+    """Takes every response."""
 
     def __init__(self, state: State, retries: Retries) -> None:
         self._state = state
         self._retries = retries
-        self._back: dict[bytes, Flow] = {}
 
     def received(self, service: VirtualService, data: bytes, flow_in: Flow, now: float) -> Datagram | None:
         """Pop our Via and send to the next one (RFC 3261 16.7, 18.2.2); learn in passing. Needs no memory."""
@@ -256,16 +255,15 @@ class Responses:
         match = RETURN_ADDRESS.search(data, start, end)
         if match is None:
             return _read_return(service, data[start:end])
-        text = match[0] + service.salt
-        flow = self._back.get(text)
+        flow = service.ways_back.get(match[0])
         if flow is None:
             try:
                 flow = flow_of(service.leg, pack_address(match[2].decode(), int(match[1])))
             except ValueError:
                 raise MalformedMessage("via") from None
-            if len(self._back) >= _CACHED:
-                self._back = {}
-            self._back[text] = flow
+            if len(service.ways_back) >= _CACHED:
+                service.ways_back.clear()
+            service.ways_back[match[0]] = flow
         return flow
 
 

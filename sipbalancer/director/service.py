@@ -282,6 +282,8 @@ class VirtualService:
         """A small cache: From or To value -> AoR and its pin key."""
         self.routes: dict[bytes, OwnRoute] = {}
         """A small cache: URI of an only Route -> what it says."""
+        self.ways_back: dict[bytes, Flow] = {}
+        """A small cache: rport and received of a Via -> the flow of this service's leg."""
         self.configure(config)
 
     def configure(self, config: VirtualServiceConfig) -> None:

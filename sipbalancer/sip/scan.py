@@ -115,7 +115,7 @@ def scan_request(data: bytes) -> RequestFacts:
     via_end = top.end() - 2
     blank = ODD_LINE.search(data, via_end)
     end = blank.start() - 1 if blank is not None else -1
-    if data[end : end + 4] != b"\r\n\r\n":
+    if data[end : end + 4] != b"\r\n\r\n" or data[end - 1] in b" \t\r":
         return _read_request(data)
     method, uri, sent_by, before, branch, after = top.groups()
     hops_start = data.find(b"\nMax-Forwards: ", via_end, end) + 15

@@ -53,6 +53,20 @@ def test_what_left_under_a_former_name_is_answered_after_the_reload(
     assert not stage.service.is_ours((b"a.example", 5060)) and not stage.service.is_ours((b"a.example", 5080))
 
 
+def test_a_service_that_is_back_in_the_file_answers_from_its_new_socket() -> None:
+    here, other = service_of(), service_of(port=5070)
+    stage = Stage(here, other)
+    out, server = stage.sent(request("MESSAGE"))
+    for _ in range(2):  # the second has no transaction, its Via alone says where to
+        back = stage.send(answer(out, 200), server)
+        assert back is not None and back[1][0] == 0
+    stage.apply(other)
+    stage.apply(other, here)
+    leg = next(spec.index for spec in stage.table.legs if spec.port == 5060)
+    back = stage.send(answer(out, 200), server, leg)
+    assert leg != 0 and back is not None and back[1][0] == leg
+
+
 def test_former_names_are_bounded_and_a_name_that_is_back_is_not_former() -> None:
     stage = Stage()
     for number in range(100):

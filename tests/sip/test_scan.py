@@ -76,6 +76,7 @@ def doubled(line: bytes) -> bytes:
 @example(INVITE.replace(b"sip:600@", b"sip:6\t00@"))
 @example(INVITE.replace(b"sip:600@", b"sip:6\n00@"))
 @example(doubled(b"Route: < sip:192.0.2.1;lr >"))
+@example(INVITE.replace(b"Content-Length: 0", b"To: <sip:600@192.0.2.1> ").replace(b"\nTo:", b"\nX-To:", 1))
 def test_the_quick_request_reader_is_the_general_one(data: bytes) -> None:
     assert attempt(scan_request, data) == attempt(scan._read_request, data)
 
