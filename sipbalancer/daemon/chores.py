@@ -23,6 +23,10 @@ ROWS_AT_ONCE = 1000
 """Taken from the table in one turn of the loop: 2 ms. After a storm of registrations all at once would be 150."""
 LAST_WORD_SECONDS = 3.0
 """How long a stop waits for the disk."""
+LOADING_SECONDS = 2.0
+"""How long a start waits for the Contacts: a million take 15 s, and no phone waits that long for an answer."""
+BREATH = 0.005
+"""Seconds between two pages of them beside the traffic; a page takes the loop about as long."""
 
 
 class Chores:
@@ -50,31 +54,44 @@ class Chores:
         self._file = ContactFile(contacts) if contacts is not None else None
         self._unsaved: list[BindingRow] = []
         self._failing = False
+        self._loading: asyncio.Task[None] | None = None
+        self._breath = 0.0
         self._saving: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._periods = 0
         self._internal_errors = 0
 
-    async def load(self, shift: float = 0.0) -> None:
+    async def load(self, shift: float = 0.0, seconds: float | None = LOADING_SECONDS) -> None:
         """Give the table the Contacts that were kept, their expiries `shift` seconds later; a file that cannot be read
-        is a warning."""
+        is a warning. What is not there after `seconds` (None: however long it takes) comes while calls are carried.
+        """
         if self._file is None:
             return
+        self._loading = asyncio.create_task(self._load(self._file, shift), name="loading")
+        await asyncio.wait((self._loading,), timeout=seconds)
+        if not self._loading.done():
+            self._breath = BREATH
+            say(logging.INFO, "Contacts are still being loaded: calls without a Path may find no phone until then")
+
+    async def _load(self, file: ContactFile, shift: float) -> None:
+        count = 0
         try:
-            rows = await self._file.load(self._clock(), shift)
+            async for rows in file.pages(self._clock(), shift):
+                self._balancer.table.restore_bindings(rows, self._clock())
+                count += len(rows)
+                await asyncio.sleep(self._breath)
         except OSError as error:
             say(logging.WARNING, "Contacts cannot be read: starting without", error=error)
             return
-        self._balancer.table.load_bindings(rows, self._clock())
-        say(logging.INFO, "Contacts loaded", count=len(rows))
+        say(logging.INFO, "Contacts loaded", count=count)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="chores")
 
     async def close(self) -> None:
         """Stop, write what is not yet written (three seconds at most) and close the file."""
-        tasks = [task for task in (self._task, self._looking) if task is not None]
+        tasks = [task for task in (self._task, self._looking, self._loading) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

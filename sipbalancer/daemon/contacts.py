@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS contact (
 ) WITHOUT ROWID
 """
 SELECT = "SELECT virtual, aor, contact, client, server, expires FROM contact"
+PAGE = SELECT + " WHERE (virtual, aor, contact) > (?, ?, ?) ORDER BY virtual, aor, contact LIMIT ?"
 REPLACE = "REPLACE INTO contact (virtual, aor, contact, client, server, expires) VALUES (?, ?, ?, ?, ?, ?)"
 DELETE = "DELETE FROM contact WHERE virtual = ? AND aor = ? AND contact = ?"
 EXPIRE = "DELETE FROM contact WHERE expires <= ?"
@@ -38,12 +40,17 @@ class ContactFile:
         self._thread = ThreadPoolExecutor(1, "contacts")
         self._database: sqlite3.Connection | None = None
 
-    async def load(self, now: float, shift: float = 0.0) -> list[BindingRow]:
-        """The rows that have not expired; the others are deleted. A damaged file is moved to contacts.db.damaged.
+    async def pages(self, now: float, shift: float = 0.0, size: int = 250) -> AsyncIterator[list[BindingRow]]:
+        """The rows that have not expired, `size` at a time; the others are deleted. A damaged file is moved to
+        contacts.db.damaged.
 
         `shift`: seconds that are added to every expiry before.
         """
-        return await self._run(lambda database: _load(database, now, shift))
+        await self._run(lambda database: _prepare(database, now, shift))
+        after = (b"", b"", b"")
+        while page := await self._run(partial(_page, after=after, size=size)):
+            yield page
+            after = _name(page[-1])
 
     async def save(self, rows: Iterable[BindingRow]) -> None:
         """Write these changes in one transaction; a row with expires 0.0 is deleted."""
@@ -100,13 +107,16 @@ def _connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _load(database: sqlite3.Connection, now: float, shift: float) -> list[BindingRow]:
+def _prepare(database: sqlite3.Connection, now: float, shift: float) -> None:
     if shift:
         database.execute("UPDATE contact SET expires = expires + ?", (shift,))
     _expire(database, now)
+
+
+def _page(database: sqlite3.Connection, after: tuple[bytes, bytes, bytes], size: int) -> list[BindingRow]:
     return [
         BindingRow(_text(virtual), _text(aor), _text(contact), client, _text(server), expires)
-        for virtual, aor, contact, client, server, expires in database.execute(SELECT)
+        for virtual, aor, contact, client, server, expires in database.execute(PAGE, (*after, size))
     ]
 
 

@@ -26,7 +26,7 @@ from sipbalancer.config.model import Config
 from sipbalancer.config.report import counted
 from sipbalancer.daemon.admin import AdminServer, Request
 from sipbalancer.daemon.balancer import Balancer
-from sipbalancer.daemon.chores import Chores
+from sipbalancer.daemon.chores import LOADING_SECONDS, Chores
 from sipbalancer.daemon.clock import anchored_clock
 from sipbalancer.daemon.commands import Commands
 from sipbalancer.daemon.crew_memory import CrewMemory, new_crew_memory, workers_of
@@ -156,7 +156,7 @@ class Daemon:
         _warn(parsed.warnings)
         config = await self._names.resolve(parsed.config)
         self._open(config)
-        await self._start_chores()
+        await self._start_chores(config)
         await self._open_side_doors(config)
         loop = asyncio.get_running_loop()
         self.balancer.start(loop)
@@ -193,14 +193,15 @@ class Daemon:
         if self._state is not None:
             self._state.mark(self._clock(), time.time())
 
-    async def _start_chores(self) -> None:
+    async def _start_chores(self, config: Config) -> None:
         assert self._state is not None and self._watch is not None
         self._levers = Levers(self.balancer, self._path, self._clock)
         self._chores = Chores(
             *(self.balancer, self._state.contacts, self._clock, self._watch),
             *(self.reload_wanted.set, self._levers.file_changed, self._mark),
         )
-        await self._chores.load(self._epoch.shift)
+        # With workers all of them come first: what is loaded later would be told to none.
+        await self._chores.load(self._epoch.shift, LOADING_SECONDS if workers_of(config) == 1 else None)
         await self._levers.prepare()
         self._chores.start()
         self._levers.start()

@@ -315,3 +315,11 @@ class Bindings:
         else:
             self.forget(key, lambda bound: bound.identity != which)
         self._changed.pop((aor, which), None)
+
+    def restore(self, row: BindingRow, key: int, serial: int, now: float) -> None:
+        """`take`, unless this Contact of the AoR is known already."""
+        if self.holds(key):
+            which = identity(row.contact.encode("utf-8", "surrogateescape"))
+            if any(bound.identity == which for bound in self._bound(key)):
+                return
+        self.take(row, key, serial, now)

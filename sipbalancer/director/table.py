@@ -318,13 +318,24 @@ class ServiceTable:
         self._taken += rows
 
     def load_bindings(self, rows: Iterable[BindingRow], now: float, *, forget: bool = False) -> None:
-        """Take back what the state folder kept; rows of services that are gone, or expired, are passed over. `forget`:
+        """Take what another process knows; rows of services that are gone, or expired, are passed over. `forget`:
         what has expired is forgotten here too."""
+        for row, bindings, key, serial in self._bound(rows):
+            if row.expires > now or forget:
+                bindings.take(row, key, serial, now)
+
+    def restore_bindings(self, rows: Iterable[BindingRow], now: float) -> None:
+        """Take back what the state folder kept; what has been learned since then is newer, and stays."""
+        for row, bindings, key, serial in self._bound(rows):
+            if row.expires > now:
+                bindings.restore(row, key, serial, now)
+
+    def _bound(self, rows: Iterable[BindingRow]) -> Iterator[tuple[BindingRow, Bindings, int, int]]:
+        """Each row with where it belongs, its AoR's key and its server's number; none of services that are gone."""
         by_key = {service.key: service for service in self.state.services.values()}
         for row in rows:
             service = by_key.get(row.virtual)
-            if service is None or (row.expires <= now and not forget):
-                continue
-            key = self.state.binding_key(service, row.aor.encode("utf-8", "surrogateescape"))
-            serial = self.state.pins.server_id(service.pin_name(row.server))
-            self.state.bindings[service.leg].take(row, key, serial, now)
+            if service is not None:
+                key = self.state.binding_key(service, row.aor.encode("utf-8", "surrogateescape"))
+                serial = self.state.pins.server_id(service.pin_name(row.server))
+                yield row, self.state.bindings[service.leg], key, serial

@@ -38,7 +38,7 @@ class Bench:
         self.loaded: list[BindingRow] = []
         self.wishes: list[None] = []
         monkeypatch.setattr(self.balancer.table, "binding_changes", self._changes)
-        monkeypatch.setattr(self.balancer.table, "load_bindings", lambda rows, now: self.loaded.extend(rows))
+        monkeypatch.setattr(self.balancer.table, "restore_bindings", lambda rows, now: self.loaded.extend(rows))
         self.file = folder / "test.cf"
         self.file.touch()
         self.contacts = folder / "contacts.db"
@@ -156,6 +156,31 @@ def test_without_a_state_folder_nothing_is_kept(bench: Bench) -> None:
 
     bench.run(work, contacts=False)
     assert not bench.contacts.exists()
+
+
+def test_a_start_does_not_wait_for_a_long_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(chores: Chores) -> None:
+        bench.changes = tuple(row(f"{number:04}") for number in range(600))
+        chores.once()
+        await saved(chores)
+
+    async def restart(chores: Chores) -> None:
+        await chores.load(seconds=0.0)
+        assert not bench.loaded
+        assert chores._loading is not None
+        await chores._loading
+        assert len(bench.loaded) == 600
+
+    bench.run(work)
+    bench.run(restart)
+
+
+def test_a_stop_does_not_wait_for_a_long_file(bench: Bench) -> None:
+    async def work(chores: Chores) -> None:
+        await chores.load(seconds=0.0)
+
+    bench.run(work)
+    assert not bench.loaded
 
 
 def test_contacts_that_cannot_be_read_are_a_warning(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

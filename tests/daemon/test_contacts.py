@@ -31,7 +31,7 @@ def load(path: Path, now: float = NOW) -> list[BindingRow]:
     rows: list[BindingRow] = []
 
     async def use(file: ContactFile) -> None:
-        rows.extend(await file.load(now))
+        rows.extend([row async for page in file.pages(now) for row in page])
 
     with_file(path, use)
     return rows
@@ -46,7 +46,7 @@ def test_rows_of_a_wrong_clock_are_shifted_before_what_is_over_goes(tmp_path: Pa
     found: list[BindingRow] = []
 
     async def use(file: ContactFile) -> None:
-        found.extend(await file.load(NOW + 30, NOW))
+        found.extend([row async for page in file.pages(NOW + 30, NOW) for row in page])
 
     with_file(tmp_path / "c.db", use)
     assert [(each.contact, each.expires) for each in found] == [("sip:a@192.0.2.100", NOW + 90)]
@@ -58,6 +58,18 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     save(tmp_path / "contacts.db", *rows)
     assert sorted(load(tmp_path / "contacts.db")) == sorted(rows)
     assert (tmp_path / "contacts.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_pages_are_no_longer_than_asked_for_and_leave_nothing_out(tmp_path: Path) -> None:
+    save(tmp_path / "c.db", *(row(f"sip:{number}@192.0.2.100", aor=f"sip:{number // 2}@pbx") for number in range(25)))
+    pages: list[list[BindingRow]] = []
+
+    async def use(file: ContactFile) -> None:
+        pages.extend([page async for page in file.pages(NOW, size=10)])
+
+    with_file(tmp_path / "c.db", use)
+    assert [len(page) for page in pages] == [10, 10, 5]
+    assert len({(each.aor, each.contact) for page in pages for each in page}) == 25
 
 
 def test_a_change_replaces_and_zero_deletes(tmp_path: Path) -> None:

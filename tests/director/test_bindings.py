@@ -110,3 +110,15 @@ def test_changes_are_told_once_and_can_be_taken_back() -> None:
     other.take(row, key, 3, 1000.0)
     assert other.by_client(ONE, 1000.0) is not None
     assert list(other.changes(str, 9)) == []
+
+
+def test_what_was_learned_since_the_start_is_newer_than_the_file() -> None:
+    held = bindings()
+    key = learn(held, "1001@", "sip:1001@h", ONE)
+    (row,) = held.changes(str, 9)
+    held.restore(row._replace(client=TWO), key, 4, 1000.0)
+    held.restore(row._replace(contact="sip:1001@other", client=TWO), key, 4, 1000.0)
+    assert [(bound.uri, bound.client, bound.serial) for bound in held.of_aor(key, 1000.0)] == [
+        (b"sip:1001@h", ONE, 3),
+        (b"sip:1001@other", TWO, 4),
+    ]

@@ -106,11 +106,11 @@ def test_contacts_go_out_and_come_back() -> None:
     rows = stage.table.binding_changes(9)
     assert [(row.aor, row.server, row.client) for row in rows] == [("1001@", home, b"\x13\xc4\x0a\1\0\1")]
     stage.restart()
-    stage.table.load_bindings(rows, stage.now)
+    stage.table.restore_bindings(rows, stage.now)
     (where,) = stage.table.where("1001", stage.now)
     assert [contact.client for contact in where.contacts] == [PHONE]
     stage.restart()
-    stage.table.load_bindings(rows, stage.now + 100000)
+    stage.table.restore_bindings(rows, stage.now + 100000)
     (where,) = stage.table.where("1001", stage.now)
     assert where.contacts == ()
 

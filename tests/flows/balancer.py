@@ -51,7 +51,7 @@ class Balancer:
     def restart(self, keep_contacts: bool = True) -> None:
         rows = self.table.binding_changes(65536) if keep_contacts else ()
         self._start()
-        self.table.load_bindings(rows, self.lab.now)
+        self.table.restore_bindings(rows, self.lab.now)
         self.judge(*(server.key for service in self.table.state.services.values() for server in service.servers))
 
     def reload(self, config: Config) -> None:
