@@ -139,7 +139,7 @@ def test_a_hung_server_under_load_and_its_return(servers: list[Instance], patien
         try:
             after, line = log.wait("down", 5)
             assert after < 1.5
-            assert re.search(r"20 probes and \d+ requests unanswered in 1\.\d s", line)
+            assert re.search(r"2\d probes and \d+ requests unanswered in 1\.\d s", line)
         finally:
             os.kill(victim.pid, signal.SIGCONT)
         returned(log, victim)
@@ -152,7 +152,7 @@ def test_an_idle_server_that_hangs_and_its_return(servers: list[Instance], patie
     try:
         after, line = log.wait("down", INTERVAL + 5)
         assert after < INTERVAL + 1.5
-        assert "20 probes unanswered in 1.1 s" in line
+        assert re.search(r"2\d probes unanswered in 1\.\d s", line)
     finally:
         os.kill(victim.pid, signal.SIGCONT)
     returned(log, victim)
