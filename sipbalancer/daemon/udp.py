@@ -116,15 +116,24 @@ class Edge:
         if len(channels) == 1 and channels[0] is not None:
             channels[0].send(datagrams)
             return
+        if not datagrams:
+            return
+        first = datagrams[0][1][0]
+        if all([datagram[1][0] == first for datagram in datagrams]):  # a worker's batch: all to servers, or to clients
+            self._send_by(first, datagrams)
+            return
         groups: dict[int, list[Datagram]] = {}
         for datagram in datagrams:
             groups.setdefault(datagram[1][0], []).append(datagram)
         for index, group in groups.items():
-            channel = channels[index] if 0 <= index < len(channels) else None
-            if channel is None:
-                self.counters.lost(errno.ENODEV, len(group))
-            else:
-                channel.send(group)
+            self._send_by(index, group)
+
+    def _send_by(self, index: int, datagrams: Sequence[Datagram]) -> None:
+        channel = self._channels[index] if 0 <= index < len(self._channels) else None
+        if channel is None:
+            self.counters.lost(errno.ENODEV, len(datagrams))
+        else:
+            channel.send(datagrams)
 
     def _channel(self, leg: Leg, flows: Flows) -> Channel:
         if self._area is None:
