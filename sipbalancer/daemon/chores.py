@@ -21,6 +21,7 @@ UNSAVED_AT_MOST = 65_536
 """Rows kept while the disk does not take them; the oldest go first."""
 ROWS_AT_ONCE = 1000
 """Taken from the table in one turn of the loop: 2 ms. After a storm of registrations all at once would be 150."""
+TURNS = UNSAVED_AT_MOST // ROWS_AT_ONCE + 1
 LAST_WORD_SECONDS = 3.0
 """How long a stop waits for the disk."""
 LOADING_SECONDS = 2.0
@@ -136,10 +137,15 @@ class Chores:
             say(logging.ERROR, "bug: the forwarder lost datagrams", count=new, last=state.last_error)
 
     async def _collect(self) -> None:
-        """All changes, some in each turn of the loop; where no file keeps them they are told to nobody."""
-        while rows := self._balancer.table.binding_changes(ROWS_AT_ONCE):
+        """All changes, some in each turn of the loop, but not for ever: under traffic each turn brings more. Where no
+        file keeps them they are told to nobody."""
+        for _ in range(TURNS):
+            rows = self._balancer.table.binding_changes(ROWS_AT_ONCE)
+            if not rows:
+                break
             if self._file is not None:
-                self._unsaved = [*self._unsaved, *rows][-UNSAVED_AT_MOST:]
+                self._unsaved += rows
+                del self._unsaved[:-UNSAVED_AT_MOST]
             await asyncio.sleep(0)
 
     async def _save(self) -> None:

@@ -103,6 +103,19 @@ def test_many_changes_are_taken_in_turns(bench: Bench) -> None:
     assert len(bench.kept()) == 3 * module.ROWS_AT_ONCE + 1
 
 
+def test_changes_that_never_end_are_written_all_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = iter(range(100 * module.UNSAVED_AT_MOST // module.ROWS_AT_ONCE))
+
+    async def work(chores: Chores) -> None:
+        with monkeypatch.context() as traffic:
+            traffic.setattr(bench.balancer.table, "binding_changes", lambda limit: (row(f"{next(numbers):05}"),))
+            chores.once()
+            await saved(chores)
+
+    bench.run(work)
+    assert len(bench.kept()) == next(numbers)
+
+
 def test_the_last_changes_are_written_at_the_stop(bench: Bench) -> None:
     async def work(chores: Chores) -> None:
         bench.changes = (row("last"),)
