@@ -13,6 +13,10 @@ AT_ONCE = 0.1
 SECOND = 1.001
 """The last digits of a clock must not make one more fit into a second."""
 
+COUNTED = 10_000
+"""The highest rate that is counted in each second. A higher one holds on average: no server takes as many, and to
+count them takes memory."""
+
 
 class Bucket:
     """A token bucket that never lets more than `rate` (below one: one) pass in any second, from whenever it is counted.
@@ -35,7 +39,7 @@ class Bucket:
     def _set(self, rate: float, now: float) -> None:
         self.rate, self._at = rate, now
         self._tokens = self._most = max(1.0, rate * AT_ONCE)
-        self._passed, self._next = [-inf] * max(1, int(rate)), 0
+        self._passed, self._next = [-inf] * (max(1, int(rate)) if rate <= COUNTED else 0), 0
 
     def has(self, rate: float, now: float) -> bool:
         """Whether there is a token now; takes none."""
@@ -44,7 +48,7 @@ class Bucket:
         return self._has_room(now) and self._tokens + (now - self._at) * rate >= 1.0
 
     def _has_room(self, now: float) -> bool:
-        return now - self._passed[self._next] >= SECOND
+        return not self._passed or now - self._passed[self._next] >= SECOND
 
     def take(self, rate: float, now: float, *, must: bool) -> bool:
         """One token; False when the rate has passed within the last second, and where there is none, unless it `must`
@@ -55,8 +59,9 @@ class Bucket:
         self._at = now
         if not self._has_room(now) or (self._tokens < 1.0 and not must):
             return False
-        self._passed[self._next] = now
-        self._next = (self._next + 1) % len(self._passed)
+        if self._passed:
+            self._passed[self._next] = now
+            self._next = (self._next + 1) % len(self._passed)
         self._tokens -= 1.0
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from sipbalancer.director.pace import LEAST_SHARE, Bucket, ramp
 
 
@@ -42,6 +44,17 @@ def test_looking_takes_nothing() -> None:
 def test_a_rate_below_one_still_lets_one_through() -> None:
     bucket = Bucket()
     assert [bucket.take(0.5, 50.0 + second, must=False) for second in range(4)] == [True, False, True, False]
+
+
+def test_a_rate_that_means_no_limit_takes_no_memory() -> None:
+    tracemalloc.start()
+    bucket = Bucket()
+    try:
+        assert all(bucket.take(9e6, 50.0, must=False) for _ in range(1000))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert bucket.has(9e6, 50.0)
 
 
 def test_the_ramp_begins_low_and_ends_whole() -> None:
