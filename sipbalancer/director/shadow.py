@@ -177,13 +177,17 @@ def shadow_of(state: State, now: float) -> State:
     for shared in (state.keys, state.sealer):
         memo[id(shared)] = shared
     memo[id(state.pins)] = ShadowPins(state.pins)
-    memo[id(state.wheel)] = Wheel(now)
-    for cache in (state._lines, state._old_lines):
+    transactions, repeats = state.transactions, state.repeats
+    for wheel in (state.wheel, repeats._wheel):
+        memo[id(wheel)] = Wheel(now)
+    for cache in (state._lines, state._old_lines, *_caches(state)):
         memo[id(cache)] = {}
-    transactions = state.transactions
-    for queue in (transactions._due, transactions._due_invites):
+    for queue in (transactions._due, transactions._due_invites, state.acks._second):
         memo[id(queue)] = deque()
-    for table in (transactions.pending, state.held, state.dialogs.held):
+    for line in state.lines._lines.values():
+        memo[id(line)] = line.copy()  # what waits there is never changed
+    tables: tuple[dict[Any, Any], ...] = (transactions.pending, state.held, state.dialogs.held, repeats._sayings)
+    for table in tables:
         memo[id(table)] = Overlay(table, memo)
     for owner in (state, state.acks, transactions):
         for value in vars(owner).values():
@@ -192,6 +196,12 @@ def shadow_of(state: State, now: float) -> State:
     for bindings in state.bindings.values():
         memo[id(bindings)] = _bindings(bindings, memo)
     return deepcopy(state, memo)
+
+
+def _caches(state: State) -> Iterator[dict[Any, Any]]:
+    """Of the services: what they hold is the same when it is read anew."""
+    for service in state.services.values():
+        yield from (service.names, service.routes, service.ways_back)
 
 
 def _recent(real: RecentPins[V], memo: Memo) -> RecentPins[V]:

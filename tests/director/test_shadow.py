@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from sipbalancer.director.lines import Held
 from sipbalancer.director.pins import PinKind, PinTable
 from sipbalancer.director.shadow import Overlay, ShadowPins, shadow_of
+from sipbalancer.sip.flow import flow_of
+from tests.director.stage import PHONE, A, Stage, answer, packed, request, service_of
 from tests.flows.pool import Pool
 
 
@@ -18,6 +21,28 @@ def test_the_shadow_of_a_full_table_is_made_at_once() -> None:
     assert shadow.recent_calls.get(77, pool.lab.now) == 0
     assert isinstance(shadow.pins, PinTable) and shadow.pins is not state.pins
     assert shadow.services[0].servers[0] is shadow.servers[0] is not state.servers[0]
+
+
+def test_caches_and_what_waits_are_not_copied() -> None:
+    stage = Stage(service_of(registerrate=10))
+    state, service, flow = stage.table.state, stage.service, flow_of(0, packed(PHONE))
+    out, server = stage.sent(request("MESSAGE", "Route: <sip:192.0.2.1;lr>"))
+    stage.send(answer(out, 200), server)
+    stage.send(answer(out, 200), server)
+    held = Held(service, b"REGISTER", flow, stage.now)
+    state.lines.join(stage.server(A), b"key", held)
+    state.repeats.begin(b"key", (b"BYE", flow), stage.now)
+    state.acks.twice((b"ACK", flow), stage.now)
+    assert service.names and service.routes and service.ways_back
+    shadow = shadow_of(state, stage.now)
+    twin = shadow.services[0]
+    assert not (twin.names or twin.routes or twin.ways_back or shadow.acks._second or shadow.repeats._wheel._ticks)
+    assert list(dict.keys(shadow.repeats._sayings)) == []
+    number = stage.server(A).number
+    assert shadow.lines._lines[number][b"key"] is held
+    assert shadow.repeats.end(b"key") and len(state.repeats) == 1
+    shadow.lines.leave(shadow.servers[number], b"key")
+    assert state.lines.holds(stage.server(A), b"key")
 
 
 def test_an_overlay_is_a_dict_that_leaves_the_one_below_alone() -> None:
