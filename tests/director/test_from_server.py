@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sipbalancer.director import from_server as module
+from sipbalancer.sip.contacts import Contact, only_contact
 from sipbalancer.sip.flow_token import FlowToken, TokenSealer
 from tests.director.stage import (
     KEY,
@@ -306,3 +308,28 @@ def test_an_unregister_is_no_contact_to_come() -> None:
     stage.sent(request("REGISTER", f"Contact: <sip:1001@{PHONE}>;expires=0", uri=f"sip:{VIP}"))
     early = request("OPTIONS", uri=f"sip:1001@{PHONE}", call="q", via=f"{A};rport", branch="z9hG4bKq")
     assert stage.decided(early, A).refusal == 403
+
+
+@pytest.mark.parametrize("uri", ["sip:1001@10.2.0.1:5060", "sip:10.2.0.1", "sip:10%301@10.2.0.1"])
+def test_a_contact_to_come_is_found_by_few_looks_among_many(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(service_of(real(A)))
+    contacts = [uri, *(f"sip:{number}@10.3.{number}.1" for number in range(2, 50))]
+    for number, contact in enumerate(contacts):
+        stage.sent(
+            request(
+                "REGISTER", f"Contact: <{contact}>", user=f"{number}u", branch=f"z9hG4bKr{number}", call=f"{number}"
+            )
+        )
+    read: list[bytes] = []
+
+    def counted(data: bytes) -> Contact | None:
+        read.append(data)
+        return only_contact(data)
+
+    monkeypatch.setattr(module, "only_contact", counted)
+    early = request("OPTIONS", uri=uri, call="q", via=f"{A};rport", branch="z9hG4bKq")
+    assert stage.to(early, A) == PHONE
+    assert len(read) == (len(contacts) if "%" in uri else 1), "an escaped user may be written in many ways"
+    read.clear()
+    known = request("OPTIONS", f"Route: <sip:{token(A, OTHER)}@{VIP};lr>", uri="sip:x@10.9.9.9", via=f"{A};rport")
+    assert (stage.to(known, A), read) == (OTHER, []), "whose token says where needs no look"
