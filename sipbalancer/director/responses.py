@@ -42,6 +42,8 @@ class Responses:
 
     def received(self, service: VirtualService, data: bytes, flow_in: Flow, now: float) -> Datagram | None:
         """Pop our Via and send to the next one (RFC 3261 16.7, 18.2.2); learn in passing. Needs no memory."""
+        if flow_in[0] != service.leg:  # clients must not be led to a leg that is for servers (RFC 3261 16.7 step 8)
+            data = data.replace(service.rewritten, service.written)
         status, sent_by, start, end, branch, next_start, next_end = scan_response(data)
         if sent_by not in service.sent_bys and not service.was_ours(read_place(sent_by)):
             service.dropped["foreign via"] += 1

@@ -290,6 +290,9 @@ class VirtualService:
         """Take the words of a (new) file; the servers come by `publish`."""
         self.config = config
         self.client_header = config.clientheader.encode()
+        self.rewritten = self.written = b""
+        """The end of our Record-Route as a server with `rewrite_contact` gives it back, naming a worker's leg, and as it
+        was; for one of several workers."""
         self.netmask = read_netmask(config.netmask)
         self.schedule = SCHEDULERS[config.scheduler]
         self.virtual = pack_address(config.host, config.port)
@@ -307,6 +310,8 @@ class VirtualService:
         if ports:
             sent_by = b"%b:%d" % (self.sent_by.rpartition(b":")[0], ports[self.seat.number])
             self.server_via = _via(sent_by)
+            leg = self.key.rpartition(":")[0].encode(), ports[self.seat.number]
+            self.rewritten, self.written = b"@%b:%d;lr>" % leg, b"@%b;lr>" % self.sent_by
             self.sent_bys = frozenset((self.sent_by, sent_by))
             places.update((host, port) for host in self.hosts for port in ports)
         gone = dict.fromkeys((*sorted(self.places - places), *self.former))

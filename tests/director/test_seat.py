@@ -75,3 +75,18 @@ def test_an_icmp_refusal_of_a_server_comes_by_its_leg() -> None:
     stage = Worker()
     stage.table.forwarder.refused(stage.server(A).flow, stage.now)
     assert stage.server(A).refusals == 1
+
+
+def test_a_record_route_that_a_server_rewrote_to_the_leg_is_put_right_for_the_client() -> None:
+    """Asterisk's `rewrite_contact` puts the source it saw into our Record-Route, in its answer and in its own Routes."""
+    stage = Worker()
+    out = stage.send(request())
+    assert out is not None
+    ours = lines_of(out[0], "Record-Route")[0]
+    rewritten = answer(out[0].replace(b":5060;lr>", b":15061;lr>"), 200)
+    assert f"@{VIP}:15061;lr>" in lines_of(rewritten, "Record-Route")[0]
+    back = stage.send(rewritten, address_text(out[1][1]), leg=1)
+    assert back is not None and lines_of(back[0], "Record-Route") == [ours]
+    bye = request("BYE", route_of(rewritten), uri=f"sip:1001@{VIP}:15061", via=A, to="<sip:x@y>;tag=t")
+    gone = stage.send(bye, address_text(out[1][1]), leg=1)
+    assert gone is not None and address_text(gone[1][1]) == PHONE
