@@ -111,6 +111,8 @@ class Transactions:
 
     def __init__(self, limit: int = 65536, remembered: int = 1 << 20) -> None:
         self.pending: dict[bytes, Transaction] = {}
+        self.held: dict[bytes, Transaction] = {}
+        """Of these, the ones whose 503 waits for a probe's word."""
         self.answered: RecentPins[bytes] = RecentPins(16384, TIMER_F)
         """Key -> the answer we gave ourselves."""
         self.ended: RecentPins[int] = RecentPins(remembered, TIMER_F)
@@ -162,6 +164,9 @@ class Transactions:
         if self.pending.pop(transaction.key, None) is not None:
             transaction.server.transactions -= 1
             self._held -= 2 * len(transaction.data)
+            if transaction.held is not None:
+                self.held.pop(transaction.key, None)
+                transaction.held = None
             if transaction.tried:
                 self._give_up(transaction, now)
         self._remember(transaction, now)

@@ -89,6 +89,17 @@ def test_a_503_that_waits_follows_nobody_to_another_server() -> None:
     assert not [data for data, _ in stage.due(0.05) if data.startswith(b"SIP/2.0 503")]
 
 
+def test_a_503_whose_server_changes_its_mind_waits_no_more() -> None:
+    stage = Stage(service_of())
+    out, server = stage.sent(request())
+    assert stage.send(answer(out, 503), server) is None
+    assert len(stage.table.state.held) == 1
+    assert status_of(stage.sent(answer(out, 486), server)[0]) == 486
+    assert not stage.table.state.held and not stage.table.state.transactions.pending
+    stage.judge(server)
+    assert stage.due(0.5) == []
+
+
 def test_a_503_waits_for_the_probe_that_says_the_server_leaves() -> None:
     stage = Stage(service_of())
     out, server = stage.sent(request())
