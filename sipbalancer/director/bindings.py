@@ -33,6 +33,8 @@ _TIMES = Struct("<dd")
 LONGEST = 1024
 """Octets of a Contact's URI. Phones write 40 to 250; a registered one could fill the memory with 20,000 each."""
 
+UNTOLD = 65536
+"""Changes that may wait for the state folder."""
 STORED_LIVES = 4.0
 """The state folder is told of a life this much longer, and of a refresh only when less than one life is left of that:
 after a crash a Contact may look alive too long, and in exchange most refreshes write nothing."""
@@ -276,9 +278,11 @@ class Bindings:
     # Keeping.
 
     def _note(self, bound: Bound, stored: float) -> None:
-        bound.stored = stored
-        if len(self._changed) < 65536:
-            self._changed[bound.aor, bound.identity] = bound
+        """Without room nothing is noted: the next refresh tries again."""
+        name = bound.aor, bound.identity
+        if len(self._changed) < UNTOLD or name in self._changed:
+            bound.stored = stored
+            self._changed[name] = bound
 
     def changes(self, server_name: Callable[[int], str], limit: int) -> Iterator[BindingRow]:
         """What changed and was not told yet, for the state folder; so many rows at most (2 us each)."""

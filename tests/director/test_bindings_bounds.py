@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 from sys import getsizeof
 
+import pytest
+
+from sipbalancer.director import bindings as module
 from sipbalancer.director.bindings import Bindings
 from sipbalancer.director.keys import Keys
 from tests.director.stage import packed
@@ -95,6 +98,17 @@ def test_a_refresh_that_is_due_on_the_disk_is_told_and_the_rest_is_not() -> None
         client,
         b"1@",
     )
+
+
+def test_what_the_disk_had_no_room_for_is_told_by_the_next_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "UNTOLD", 1)
+    bindings = Bindings("192.0.2.1:5060", hashed, 10)
+    for key in (1, 2):
+        learned(bindings, key, b"sip:%d@10.0.0.1" % key, "10.0.0.1:5060", 0.0)
+    assert [row.contact for row in bindings.changes(str, 9)] == ["sip:1@10.0.0.1"]
+    for key in (1, 2):
+        assert bindings.renew(key, b"sip:%d@10.0.0.1" % key, packed("10.0.0.1:5060"), 1, 1.0, LIFE)
+    assert [row.contact for row in bindings.changes(str, 9)] == ["sip:2@10.0.0.1"]
 
 
 def test_only_the_very_same_is_renewed() -> None:
