@@ -282,3 +282,19 @@ def test_it_looks_by_itself_until_it_is_closed(lab: Lab) -> None:
         assert not looked.is_set()
 
     asyncio.run(run())
+
+
+def test_a_bug_leaves_no_filter_behind_and_does_not_end_the_looking(
+    lab: Lab, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.look(0.7)
+    assert lab.rate > 0.0
+    with monkeypatch.context() as broken:
+        broken.setattr(lab, "watched", [object()])
+        with closing(asyncio.new_event_loop()) as loop:
+            lab.shedding.start(loop)
+            lab.shedding.close()
+    assert (lab.rate, lab.behind[-1]) == (0.0, 0.0)
+    assert "shedding failed" in caplog.text
+    lab.look(0.7)
+    assert lab.rate > 0.0
