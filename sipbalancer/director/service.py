@@ -291,8 +291,8 @@ class VirtualService:
         self.config = config
         self.client_header = config.clientheader.encode()
         self.rewritten = self.written = b""
-        """The end of our Record-Route as a server with `rewrite_contact` gives it back, naming a worker's leg, and as it
-        was; for one of several workers."""
+        """One of several workers: the end of our Record-Route as a server with `rewrite_contact` gives it back, naming
+        the worker's leg, and as it was."""
         self.netmask = read_netmask(config.netmask)
         self.schedule = SCHEDULERS[config.scheduler]
         self.virtual = pack_address(config.host, config.port)

@@ -78,7 +78,7 @@ def test_an_icmp_refusal_of_a_server_comes_by_its_leg() -> None:
 
 
 def test_a_record_route_that_a_server_rewrote_to_the_leg_is_put_right_for_the_client() -> None:
-    """Asterisk's `rewrite_contact` puts the source it saw into our Record-Route, in its answer and in its own Routes."""
+    """Asterisk's `rewrite_contact` puts the source it saw into our Record-Route, in answers and in its own Routes."""
     stage = Worker()
     out = stage.send(request())
     assert out is not None
