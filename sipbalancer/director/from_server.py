@@ -103,7 +103,9 @@ def _expected(
     user = read.user if service.is_ours(read.place) else b""
     wanted = identity(uri)
     hint = b"" if b"%" in uri else read.user or read.host  # to read 4,096 Contacts takes 15 ms
-    for asked in islice(reversed(state.transactions.pending.values()), _LOOKED_AT):
+    pending = state.transactions.pending
+    for key in islice(reversed(pending), _LOOKED_AT):
+        asked = pending[key]
         if now - asked.first > _A_MOMENT:
             break
         if asked.method == b"REGISTER" and asked.server is server and hint in asked.data and asked.inward:

@@ -87,6 +87,9 @@ class Overlay(dict[K, V]):
         yield from [key for key in self._under if key not in self._gone]
         yield from [key for key in super().keys() if key not in self._under]
 
+    def __reversed__(self) -> Iterator[K]:
+        return reversed(list(self))
+
     def values(self) -> Any:
         return [self[key] for key in self]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from sipbalancer.director.forwarder import Forwarder
 from sipbalancer.director.lines import Held
 from sipbalancer.director.pins import PinKind, PinTable
 from sipbalancer.director.shadow import Overlay, ShadowPins, shadow_of
 from sipbalancer.sip.flow import flow_of
-from tests.director.stage import PHONE, A, Stage, answer, packed, request, service_of
+from tests.director.stage import PHONE, A, Stage, answer, packed, real, request, service_of
 from tests.flows.pool import Pool
 
 
@@ -52,9 +53,23 @@ def test_an_overlay_is_a_dict_that_leaves_the_one_below_alone() -> None:
     over["d"] = [4]
     del over["b"]
     assert over.pop("x", None) is None and over.get("b") is None and "b" not in over
+    assert list(reversed(over)) == ["d", "c", "a"]
     assert (len(over), sorted(over), over.setdefault("c", [0])) == (3, ["a", "c", "d"], [3])
     assert under == {"a": [1], "b": [2], "c": [3]}
     assert sorted(over.changes()) == [("a", [1], [1, 9]), ("b", [2], None), ("d", None, [4])]
+
+
+def test_a_look_for_a_contact_to_come_copies_what_it_looks_at_and_no_more() -> None:
+    stage = Stage(service_of(real(A)))
+    for number in range(50):
+        contact = f"Contact: <sip:{number}u@{PHONE}>"
+        stage.now += 0.5
+        stage.send(request("REGISTER", contact, user=f"{number}u", branch=f"z9hG4bK{number}", call=f"{number}"))
+    shadow = shadow_of(stage.table.state, stage.now)
+    early = request("OPTIONS", uri=f"sip:nobody@{PHONE}", call="q", via=f"{A};rport", branch="z9hG4bKq")
+    Forwarder(shadow).datagram_received(early, flow_of(0, packed(A)), stage.now)
+    assert len(shadow.transactions.pending) == 50
+    assert len(list(dict.keys(shadow.transactions.pending))) < 10
 
 
 def test_expired_pins_are_not_even_freed() -> None:
