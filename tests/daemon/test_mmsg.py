@@ -88,9 +88,10 @@ def test_the_name_is_a_sockaddr_in6() -> None:
     leg, kernel = open_leg("::1", 0), Kernel()
     with closing(leg.sock):
         channel = MmsgChannelV6(leg, Flows(0), EdgeCounters(), Area(), kernel.sendmmsg)
-        channel.send([(b"a", flow_of(0, pack_address("2001:db8::1", 5060)))])
+        channel.send([(word, flow_of(0, pack_address("2001:db8::1", 5060))) for word in (b"a", b"b")])
     address = bytes.fromhex("20010db8000000000000000000000001")
-    assert kernel.taken == [(b"a", b"\x0a\x00\x13\xc4" + bytes(4) + address + bytes(4))]
+    name = b"\x0a\x00\x13\xc4" + bytes(4) + address + bytes(4)
+    assert kernel.taken == [(b"a", name), (b"b", name)]
 
 
 @pytest.mark.parametrize("name", ["EINVAL", "EMSGSIZE", "EPERM"])
