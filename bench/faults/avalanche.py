@@ -137,6 +137,7 @@ async def crowd(asked: argparse.Namespace, net: Net, servers: Servers, pids: dic
     return {
         "killed": killed,
         "row": {
+            "mode": "quick" if asked.quick else "full",
             "phones": asked.phones, "life_s": asked.life, "rate": asked.rate, "at_once": int(asked.at_once),
             "before": " ".join(f"{name}:{before[name]}" for name in NAMES),
             "after": " ".join(f"{name}:{share[name]}" for name in NAMES),

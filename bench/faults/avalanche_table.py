@@ -10,7 +10,7 @@ SPREAD = 5.0
 HEADINGS = (
     "phones, four servers, one killed", "wanted met", "noticed", "all back, window computed", "spread",
     "most REGISTERs in any second (with repeats), registerrate", "503", "without registration",
-    "Retry-After ignored by",
+    "REGISTERs over 2 s", "worst", "Retry-After ignored by",
 )  # fmt: skip
 
 
@@ -27,10 +27,14 @@ def misses(row: Row) -> list[str]:
     return found
 
 
-def render_avalanche(rows: Sequence[Row]) -> str:
+def shown_avalanches(rows: Sequence[Row]) -> list[Row]:
     """The newest fit row of each way in which the phones come."""
     fit = {row["at_once"]: row for row in rows if not row["void"]}
-    lines: list[Sequence[str]] = [HEADINGS, ["---"] * len(HEADINGS), *(_cells(fit[way]) for way in sorted(fit))]
+    return [fit[way] for way in sorted(fit)]
+
+
+def render_avalanche(rows: Sequence[Row]) -> str:
+    lines: list[Sequence[str]] = [HEADINGS, ["---"] * len(HEADINGS), *map(_cells, shown_avalanches(rows))]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -46,5 +50,7 @@ def _cells(row: Row) -> list[str]:
         f"{row['most_in_a_second']} ({row['with_repeats']}), {row['rate']}",
         row["told_503"],
         f"{row['uncovered_phones']} phones, worst {row['uncovered_worst_s']} s",
+        f"{row['over_2_pct']} %",
+        f"{row['worst_s']} s",
         f"{row['ignoring_phones']} phones",
     ]

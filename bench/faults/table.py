@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from bench.faults.avalanche_table import render_avalanche
+from bench.faults.avalanche_table import render_avalanche, shown_avalanches
 from bench.faults.catalogue import FAULTS
 from bench.faults.servers import CHECKOUT
 from bench.faults.wanted import lost_of, percent, verdict
@@ -68,12 +68,14 @@ def render(rows: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def origin(rows: Sequence[Row]) -> str:
+def origin(rows: Iterable[Mapping[str, str]]) -> str:
     """A line per commit, Python and machine the rows come from."""
-    told = dict.fromkeys((row["commit"], row["python"], row["machine"], row["mode"], row["when"][:10]) for row in rows)
+    told = dict.fromkeys(
+        (row["commit"], row["python"], row["machine"], row["when"][:10], row.get("mode") or "full") for row in rows
+    )
     return "".join(
         f"Commit {commit}, Python {python}, {machine}, {day}, {mode} runs.\n"
-        for commit, python, machine, mode, day in told
+        for commit, python, machine, day, mode in told
     )
 
 
@@ -85,7 +87,7 @@ def document(faults: Sequence[Row], avalanches: Sequence[Row], mode: str) -> str
         told = (f"{row['fault']} {row['balancer']} ({row['void']})" for row in void)
         parts.append(f"Void, and repeated where a row above stands for it: {'; '.join(told)}.\n")
     if avalanches:
-        parts.append(render_avalanche(avalanches))
+        parts += [origin(shown_avalanches(avalanches)), render_avalanche(avalanches)]
     return "\n".join(parts)
 
 
