@@ -54,6 +54,8 @@ def hold_off(
     if since is None:
         since = now
         state.waiting.put(key, now, now)
+    if decision.by == "scheduler" and decision.aor:  # its next copy must not choose again, and wait in two lines
+        state.provisional.put(decision.pin ^ hash(flow_in[1]), server.number, now)
     if not state.lines.holds(server, key):
         first = _answers_challenge(state, service, decision, facts, now)
         joined = state.lines.join(server, key, Held(service, facts[0], flow_in, since), first=first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 
 from sipbalancer.director.pins import PinTable
@@ -34,6 +35,8 @@ class LightPhone:
         self.cseq = 0
         self.answered = True
         self.began = 0.0
+        self.longest = 0.0
+        """Seconds that any of its REGISTERs waited for its answer."""
         self.interval = 0.0
         self.due = 0.0
         self.data = b""
@@ -57,6 +60,7 @@ class LightPhone:
     def timer(self, now: float) -> bytes | None:
         """Its time has come: refresh, or say it again."""
         if self.answered or now - self.began >= LIFETIME:
+            self.longest = max(self.longest, 0.0 if self.answered else LIFETIME)
             return self.ask(now)
         self.interval = min(2 * self.interval, T2)
         self.due = now + self.interval
@@ -68,6 +72,7 @@ class LightPhone:
         if self.answered or b"CSeq: %d " % self.cseq not in data:
             return None
         self.answered = True
+        self.longest = max(self.longest, now - self.began)
         if status == 401:
             self.realm = data.partition(b'realm="')[2].partition(b'"')[0]
             return self.ask(now)
@@ -91,10 +96,12 @@ class LightServer:
         """REGISTERs heard, by second."""
         self.heard: list[float] = []
         """When each was."""
+        self.branches: Counter[bytes] = Counter()
 
     def answer(self, data: bytes, now: float) -> bytes:
         self.seconds[int(now)] += 1
         self.heard.append(now)
+        self.branches[data.partition(b";branch=")[2].partition(b"\r")[0]] += 1
         lines = data.split(b"\r\n")
         kept = [line for line in lines if line.startswith((b"Via:", b"From:", b"To:", b"Call-ID:", b"CSeq:"))]
         if b'realm="%b"' % self.key not in data:
@@ -138,9 +145,9 @@ class Crowd:
             phone.due = self.now + self.random.uniform(0, seconds)
             heapq.heappush(self._agenda, (phone.due, phone.number))
 
-    def ask_all(self) -> None:
-        """Every phone registers anew at this moment."""
-        for phone in self.phones:
+    def ask_all(self, phones: Sequence[LightPhone] = ()) -> None:
+        """Every phone (or each of these) registers anew at this moment."""
+        for phone in phones or self.phones:
             self._from_phone(phone, phone.ask(self.now))
             heapq.heappush(self._agenda, (phone.due, phone.number))
 

@@ -108,3 +108,23 @@ def test_phones_that_repeat_in_step_use_what_is_admitted(ignoring: float) -> Non
     busy = 0.8 * WANTED / (2 * STEP_RATE)
     used = sum(bisect_left(each.heard, died + busy) - bisect_left(each.heard, died) for each in survivors)
     assert used >= 0.9 * 2 * STEP_RATE * busy
+
+
+def test_phones_that_come_at_once_wait_in_one_line_each() -> None:
+    """A third of the phones lose their server and ask at that moment, the others refresh as ever."""
+    crowd = Crowd(1200, 4, ignoring=0.1, registerrate=18.0, maxexpires=75)
+    crowd.begin(60)
+    crowd.run(120)
+    dead, *survivors = crowd.servers.values()
+    lost = [phone for phone in crowd.phones if phone.server == dead.key]
+    for phone in crowd.phones:
+        phone.longest = 0.0
+    dead.alive = False
+    crowd.judge(dead, ProbeResult.REFUSED)
+    crowd.ask_all(lost)
+    crowd.run(70)
+    spread = crowd.spread()
+    assert dead.key not in spread and sum(spread.values()) == len(crowd.phones)
+    assert all(abs(count / (len(crowd.phones) / 3) - 1) < 0.05 for count in spread.values()), spread
+    assert max(max(server.branches.values()) for server in survivors) == 1, "nothing is sent again that was answered"
+    assert max(phone.longest for phone in crowd.phones) < 16.0, "far from their timer F"
