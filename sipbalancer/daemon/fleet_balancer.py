@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 
 from sipbalancer.config.legs import leg_clashes
 from sipbalancer.config.model import Config
@@ -147,15 +148,14 @@ class FleetBalancer(Balancer):
 
     def _feed(self, link: Link, rows: Iterator[BindingRow]) -> None:
         """All Contacts there are, as fast as the worker takes them and in no one's way."""
-        while not link.closed and link.waiting < FED_AHEAD:
-            batch = [row for row, _ in zip(rows, range(FEED), strict=False)]
+        if link.closed:
+            return
+        if link.waiting < FED_AHEAD:
+            batch = list(islice(rows, FEED))
             if not batch:
                 return
             link.send("bindings", rows_body(batch))
-            asyncio.get_running_loop().call_later(FEED_PAUSE, self._feed, link, rows)
-            return
-        if not link.closed:
-            asyncio.get_running_loop().call_later(FEED_PAUSE, self._feed, link, rows)
+        asyncio.get_running_loop().call_later(FEED_PAUSE, self._feed, link, rows)
 
     def take(self, post: Post, kind: str, body: Body) -> None:
         if kind == "doubts":

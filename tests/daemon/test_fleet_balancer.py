@@ -6,15 +6,19 @@ import asyncio
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sipbalancer.config.model import CheckConfig, CheckType, Config, RealServerConfig, VirtualServiceConfig
+from sipbalancer.daemon import fleet_balancer
 from sipbalancer.daemon.crew_memory import CrewMemory, new_crew_memory
 from sipbalancer.daemon.fleet_balancer import FleetBalancer
+from sipbalancer.daemon.handed import rows_of
 from sipbalancer.daemon.leg import open_leg
+from sipbalancer.daemon.link import Body, Link
 from sipbalancer.daemon.shared_memory import new_memory
+from sipbalancer.director.bindings import BindingRow
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.verdict import Verdict
 from sipbalancer.errors import EnvironmentFault
@@ -96,6 +100,43 @@ def test_a_reload_keeps_legports_and_opens_what_is_new(crew: CrewMemory) -> None
         assert set(held) == {one.key, new.key}, "nothing has changed"
 
     run(crew, Config(virtual=(one,)), work)
+
+
+class SlowLink:
+    """Keeps what it is sent; full at every second look."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.contacts: list[str] = []
+        self.over = asyncio.Event()
+        self._looks = 0
+
+    @property
+    def waiting(self) -> int:
+        self._looks += 1
+        return 99 if self._looks % 2 else 0
+
+    def send(self, kind: str, body: Body) -> None:
+        self.contacts += [row.contact for row in rows_of(body)]
+
+
+def test_a_new_worker_is_told_every_contact(crew: CrewMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_balancer, "FEED_PAUSE", 0.0)
+    link = SlowLink()
+
+    def rows() -> Iterator[BindingRow]:
+        yield from (BindingRow("v", "a", str(number), b"\x13\xc4", ONE, NOW) for number in range(450))
+        link.over.set()
+
+    async def work(balancer: FleetBalancer) -> None:
+        balancer._feed(cast(Link, link), rows())
+        async with asyncio.timeout(20):
+            await link.over.wait()
+        await asyncio.sleep(0)
+
+    run(crew, Config(virtual=(service(),)), work)
+    assert link.contacts == [str(number) for number in range(450)]
 
 
 def test_verdicts_are_published_as_they_change(crew: CrewMemory) -> None:
