@@ -34,6 +34,7 @@ from sipbalancer.daemon.file import FileWatch, read_config
 from sipbalancer.daemon.fleet_balancer import FleetBalancer
 from sipbalancer.daemon.levers import Levers
 from sipbalancer.daemon.log import Output, say
+from sipbalancer.daemon.loop import loop_factory
 from sipbalancer.daemon.loop_lag import together
 from sipbalancer.daemon.metrics import Page
 from sipbalancer.daemon.names import Names
@@ -64,16 +65,8 @@ class Options(NamedTuple):
 def run(path: Path, options: Options) -> int:
     """Balance until SIGTERM or SIGINT, then 0. ConfigError or EnvironmentFault when it cannot start."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(serve(path, options))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 async def serve(path: Path, options: Options) -> int:

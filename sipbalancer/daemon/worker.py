@@ -28,6 +28,7 @@ from sipbalancer.daemon.handed import config_of, crossed_body, crossed_of, rows_
 from sipbalancer.daemon.leg import adopt_leg
 from sipbalancer.daemon.link import Body, Link
 from sipbalancer.daemon.log import LIBRARIES, LOGGER
+from sipbalancer.daemon.loop import loop_factory
 from sipbalancer.daemon.parent import end_with_parent
 from sipbalancer.daemon.pulse import Pulse
 from sipbalancer.daemon.shedding import Shedding, Watched
@@ -254,17 +255,11 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
     sock = socket.socket(fileno=int(sys.argv[1]))
-    try:
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
-    except ImportError:
-        factory = None
 
     async def work() -> None:
         await Worker(sock).run()
 
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(work())
     os._exit(0)  # the shared memory has views everywhere; the kernel takes it back
 

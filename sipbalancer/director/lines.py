@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.transactions import TIMER_F
 from sipbalancer.sip.flow import Flow
 
 PATIENCE = 8.0
@@ -16,8 +17,6 @@ LONGEST_LINE = 4096
 """Whatever the rate."""
 LONGEST_HELD = 4096
 """Octets of a REGISTER that may wait in line."""
-LIFETIME = 32.0
-"""Seconds after which its phone has given up (timer F)."""
 
 
 class Held(NamedTuple):
@@ -74,7 +73,7 @@ class Lines:
         while line:
             key, held = next(iter(line.items()))
             rate = held.service.config.registerrate
-            given_up = now - held.since >= LIFETIME
+            given_up = now - held.since >= TIMER_F
             if rate and not given_up and not server.bucket.has(rate, now):
                 return None
             del line[key]

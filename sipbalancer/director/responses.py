@@ -58,10 +58,10 @@ class Responses:
         else:
             back = self._return_flow(service, data, next_start, next_end)
         sender = service.by_packed.get(flow_in[1]) or service.source(flow_in[1])
-        server = sender or service.by_packed.get(back[1]) or self._odd_port(service, back, branch, now)
+        server = sender or service.by_packed.get(back[1]) or self._odd_port(service, back, key, now)
         crossed = None
         if self._state.crossings is not None and sender is None:
-            crossed = self._crossed(service, data, back, branch, data[next_start:next_end], now)
+            crossed = self._crossed(service, data, back, branch, key, data[next_start:next_end], now)
             server = server or crossed
         if server is None:
             service.dropped["response from a stranger"] += 1
@@ -102,10 +102,9 @@ class Responses:
                 return self._shorter(service, pop_via(data, start, end)), back
         return data[:start] + data[end:], back
 
-    def _odd_port(self, service: VirtualService, back: Flow, branch: bytes, now: float) -> RealServer | None:
+    def _odd_port(self, service: VirtualService, back: Flow, key: bytes, now: float) -> RealServer | None:
         """A server that asked from another port than its own: only for what it did ask, or anybody could reach any port
         of a server's host through us."""
-        key = branch[_BRANCH : _BRANCH + TRANSACTION_KEY]
         transactions = self._state.transactions
         asked = key in transactions.pending or transactions.ended.get(key, now) is not None
         return service.source(back[1]) if asked else None
@@ -121,10 +120,10 @@ class Responses:
     # One of several workers: a phone's answer to a server that asked by another.
 
     def _crossed(
-        self, service: VirtualService, data: bytes, back: Flow, branch: bytes, via: bytes, now: float
+        self, service: VirtualService, data: bytes, back: Flow, branch: bytes, key: bytes, via: bytes, now: float
     ) -> RealServer | None:
         """The server whose request this answers, when another worker forwarded it."""
-        key, transactions = branch[_BRANCH : _BRANCH + TRANSACTION_KEY], self._state.transactions
+        transactions = self._state.transactions
         server = service.source(back[1])
         if server is None or key in transactions.pending or transactions.given_up.get(key, now) is not None:
             return None

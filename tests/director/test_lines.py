@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sipbalancer.director.lines import LIFETIME, Held, Lines
+from sipbalancer.director.lines import Held, Lines
 from sipbalancer.director.pace import Bucket
+from sipbalancer.director.transactions import TIMER_F
 from sipbalancer.sip.flow import flow_of
 from tests.director.stage import PHONE, A, Stage, packed, real, service_of
 
@@ -35,7 +36,7 @@ def test_nobody_is_next_while_the_server_has_no_room() -> None:
     while SERVER.bucket.take(2.0, 100.0, must=True):
         pass
     assert lines.next(SERVER, 100.0) is None and lines.holds(SERVER, b"a")
-    assert lines.next(SERVER, 100.0 + LIFETIME) is None and not lines.holds(SERVER, b"a"), "its phone has given up"
+    assert lines.next(SERVER, 100.0 + TIMER_F) is None and not lines.holds(SERVER, b"a"), "its phone has given up"
 
 
 def test_one_that_passed_by_itself_is_in_no_line() -> None:
