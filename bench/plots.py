@@ -15,12 +15,12 @@ from typing import NamedTuple, TypeVar
 from bench.flat_table import Bed, by_registrations, by_servers, of_bed
 from bench.kept import Kept
 from bench.overload import Row as StormRow
-from bench.programs import BEST_OF, BLIND, FORWARD, OURS, OURS_2, T_RELAY
+from bench.programs import BEST_OF, BLIND, BOUND, FORWARD, OURS, OURS_2, T_RELAY
 from bench.rows import RESULTS, SATURATING, Row
 from bench.run import say
 from bench.speed_table import latency_pairs, of
 
-ORDER = (OURS, OURS_2, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND)
+ORDER = (OURS, OURS_2, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND, BOUND)
 MIXES = {"register": "REGISTER", "call": "call"}
 COLOURS = ("#1f6f8b", "#e0a458", "#7a9e7e", "#a44a3f")
 K = TypeVar("K")

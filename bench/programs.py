@@ -83,6 +83,17 @@ def _nginx(folder: Path) -> list[str]:
     return [_which("nginx") or "nginx", "-p", str(folder), "-c", str(HERE / "nginx.conf"), "-g", words]
 
 
+def _no_gcc() -> str:
+    return _needs("gcc", "gcc libc6-dev")
+
+
+def bound(folder: Path) -> list[str]:
+    """Compiled where it runs. CalledProcessError when that fails."""
+    program = str(folder / "bound")
+    subprocess.run(["gcc", "-O2", "-Wall", "-o", program, str(HERE / "bound.c")], check=True)
+    return [program, "5060", "5070"]
+
+
 def _sipbalancer(folder: Path, words: str = "") -> list[str]:
     config = folder / "sipbalancer.cf"
     config.write_text(words + (HERE / "sipbalancer.cf").read_text().replace("/FOLDER", str(folder)))
@@ -100,6 +111,8 @@ def _sipbalancer_version() -> str:
 
 
 FORWARD, T_RELAY, BLIND, OURS = "kamailio forward()", "kamailio t_relay()", "nginx stream", "sipbalancer"
+BOUND = "C bound"
+"""No program to compare with, but the floor under all of them (bench/bound.c)."""
 OURS_2 = f"{OURS}, 2 workers"
 """Both on the one core: what it costs to be two, not what two cores can do."""
 FORWARD_8, T_RELAY_8 = f"{FORWARD}, 8 workers", f"{T_RELAY}, 8 workers"
@@ -110,6 +123,7 @@ PROGRAMS = (
     _forwarding(FORWARD, "kamailio-forward.cfg", 1),
     _forwarding(T_RELAY, "kamailio-trelay.cfg", 1),
     Program(BLIND, 0, _nginx_missing, lambda: _said(_which("nginx") or "", "-v"), _nginx),
+    Program(BOUND, 1, _no_gcc, lambda: _said("gcc", "-dumpfullversion"), bound),
     Program(OURS, 1, lambda: "", _sipbalancer_version, _sipbalancer),
     Program(OURS_2, 1, _no_workers, _sipbalancer_version, lambda folder: _sipbalancer(folder, "workers = 2\n")),
     _forwarding(FORWARD_8, "kamailio-forward.cfg", 8),

@@ -18,13 +18,13 @@ from bench.flat_table import by_registrations, by_servers, flat_cost, flat_memor
 from bench.kept import Kept
 from bench.overload import Row as StormRow
 from bench.pool_rows import PoolRow, pool_table
-from bench.programs import BEST_OF, BLIND, FORWARD, OURS, OURS_2, T_RELAY
+from bench.programs import BEST_OF, BLIND, BOUND, FORWARD, OURS, OURS_2, T_RELAY
 from bench.rows import SATURATING, Row
 from bench.speed_table import best, lasting, latency_pairs, of, render, where
 
 BEGIN = "<!-- bench: made by `python -m bench.table --write README.md` -->"
 END = "<!-- bench: end -->"
-SHOWN = (OURS, OURS_2, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND)
+SHOWN = (OURS, OURS_2, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND, BOUND)
 
 
 # The README's.
@@ -74,7 +74,7 @@ def _speed(kept: Sequence[Row]) -> Iterator[str]:
 def _at_half_load(kept: Sequence[Row]) -> Iterator[str]:
     """What also is valid of a program that the load cannot saturate."""
     offers = {(row.round, row.offered) for row in kept if row.program == FORWARD and row.loop == "open"}
-    for name in (OURS, FORWARD, BLIND):
+    for name in (OURS, FORWARD, BLIND, BOUND):
         found = [
             row.cpu_us for row in kept if row.program == name and (row.round, row.offered) in offers and not row.void
         ]

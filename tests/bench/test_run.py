@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import load, rows
-from bench.programs import FORWARD, OURS, PROGRAMS
+from bench.programs import FORWARD, OURS, PROGRAMS, bound
 from bench.rows import Row, why_void
 from bench.run import main
 from bench.speed_table import render
@@ -79,3 +79,8 @@ def test_table_prints_no_ratio_without_the_peer() -> None:
 @pytest.mark.skipif(bool(load.missing()), reason="gcc is missing: apt-get install gcc libc6-dev")
 def test_load_compiles(tmp_path: Path) -> None:
     assert load.build(tmp_path).is_file()
+
+
+@pytest.mark.skipif(bool(load.missing()), reason="gcc is missing: apt-get install gcc libc6-dev")
+def test_bound_compiles(tmp_path: Path) -> None:
+    assert Path(bound(tmp_path)[0]).is_file()
