@@ -14,6 +14,7 @@ from copy import copy, deepcopy
 from typing import Any, NamedTuple, TypeVar
 
 from sipbalancer.director.bindings import Bindings
+from sipbalancer.director.ended import Ended
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.state import State
@@ -174,6 +175,27 @@ class ShadowPins(PinTable):
         return self._real.server_name(id) if id < _MAX_SERVERS else self._new_names[id - _MAX_SERVERS]
 
 
+class ShadowEnded(Ended):
+    """What has ended, read and never written."""
+
+    def __init__(self, real: Ended) -> None:
+        super().__init__()
+        self._real = real
+        self._gone: set[bytes] = set()
+
+    def put(self, key: bytes, number: int, now: float) -> None:
+        super().put(key, number, now)
+        self._gone.discard(key)
+
+    def get(self, key: bytes, now: float) -> int | None:
+        own = super().get(key, now)
+        return self._real.get(key, now) if own is None and key not in self._gone else own
+
+    def drop(self, key: bytes) -> None:
+        super().drop(key)
+        self._gone.add(key)
+
+
 def shadow_of(state: State, now: float) -> State:
     """The copy. Whatever is done to it, `state` stays as it is; it must not be kept while `state` goes on."""
     memo: Memo = {}
@@ -181,6 +203,7 @@ def shadow_of(state: State, now: float) -> State:
         memo[id(shared)] = shared
     memo[id(state.pins)] = ShadowPins(state.pins)
     transactions, repeats = state.transactions, state.repeats
+    memo[id(transactions.ended)] = ShadowEnded(transactions.ended)
     for wheel in (state.wheel, repeats._wheel):
         memo[id(wheel)] = Wheel(now)
     for cache in (state._lines, state._old_lines, *_caches(state)):

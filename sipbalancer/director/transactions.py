@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from sipbalancer.director.ended import Ended
 from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.sip.flow import Datagram, Flow
@@ -109,14 +110,14 @@ class Transaction:
 class Transactions:
     """The records by key (the middle of the branch, `Keys.transaction`), and what is remembered after them."""
 
-    def __init__(self, limit: int = 65536, remembered: int = 1 << 20) -> None:
+    def __init__(self, limit: int = 65536) -> None:
         self.pending: dict[bytes, Transaction] = {}
         self.held: dict[bytes, Transaction] = {}
         """Of these, the ones whose 503 waits for a probe's word."""
         self.answered: RecentPins[bytes] = RecentPins(16384, TIMER_F)
         """Key -> the answer we gave ourselves."""
-        self.ended: RecentPins[int] = RecentPins(remembered, TIMER_F)
-        """Key -> the number of the server it went to (a number, so that the collector need not look inside)."""
+        self.ended = Ended()
+        """Key -> the number of the server it went to."""
         self.outward: RecentPins[tuple[Flow, bytes]] = RecentPins(65536, TIMER_F)
         """Key of a server's request that ended -> the client flow it went to, and its `uri`: the phone may have
         registered from another since."""
@@ -213,7 +214,6 @@ class Transactions:
                 else:
                     self.end(transaction, now)
                     over.append(transaction)
-        self.ended.sweep(now)
         self.answered.sweep(now)
         self.given_up.sweep(now)
         self.outward.sweep(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sipbalancer.director.keys import TRANSACTION_KEY
 from sipbalancer.director.transactions import Transaction, Transactions
 from sipbalancer.sip.flow import flow_of
 from tests.director.stage import PHONE, START, A, Stage, packed
@@ -12,9 +13,14 @@ STAGE = Stage()
 SERVER = STAGE.server(A)
 
 
+def key_of(name: str) -> bytes:
+    """As long as keys are."""
+    return name.encode().rjust(TRANSACTION_KEY, b".")
+
+
 def transaction(key: str, method: bytes = b"MESSAGE", now: float = START, data: bytes = b"") -> Transaction:
     flow = flow_of(0, packed(PHONE))
-    return Transaction(key.encode(), method, STAGE.service, SERVER, flow, flow, True, data, b"call", now)
+    return Transaction(key_of(key), method, STAGE.service, SERVER, flow, flow, True, data, b"call", now)
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +36,7 @@ def test_an_unanswered_one_ends_after_its_timer(method: bytes, life: float) -> N
     assert held.expire(START + life - 0.1, 10) == []
     assert held.expire(START + life + 0.1, 10) == [one]
     assert (held.pending, SERVER.transactions) == ({}, 0)
-    assert held.ended.get(b"k", START + life + 32) == SERVER.number
+    assert held.ended.get(key_of("k"), START + life + 32) == SERVER.number
 
 
 def test_a_renewed_one_stays() -> None:
@@ -49,8 +55,8 @@ def test_what_ended_is_remembered_for_32_s_and_twice_ending_is_once() -> None:
     held.end(one, START + 1)
     held.end(one, START + 1)
     assert (held.pending, SERVER.transactions) == ({}, 0)
-    assert held.ended.get(b"k", START + 33) == SERVER.number
-    assert held.ended.get(b"k", START + 66) is None
+    assert held.ended.get(key_of("k"), START + 33) == SERVER.number
+    assert held.ended.get(key_of("k"), START + 66) is None
 
 
 def test_one_we_answered_is_remembered_by_its_answer_alone() -> None:
@@ -59,8 +65,8 @@ def test_one_we_answered_is_remembered_by_its_answer_alone() -> None:
     held.begin(one)
     held.forget(one, START)
     assert one.by_us
-    assert held.ended.get(b"k", START) is None
-    assert held.given_up.get(b"k", START) is one
+    assert held.ended.get(key_of("k"), START) is None
+    assert held.given_up.get(key_of("k"), START) is one
 
 
 def test_beyond_the_limit_only_the_choice_is_remembered() -> None:
@@ -68,7 +74,7 @@ def test_beyond_the_limit_only_the_choice_is_remembered() -> None:
     for key in "abc":
         held.begin(transaction(key))
     assert (len(held.pending), held.refused, SERVER.transactions) == (2, 1, 2)
-    assert held.ended.get(b"c", START) == SERVER.number
+    assert held.ended.get(key_of("c"), START) == SERVER.number
 
 
 def test_large_requests_fill_the_memory_no_further_than_many_small_ones() -> None:
@@ -113,7 +119,7 @@ def test_what_was_given_up_keeps_no_more_than_its_end_needs(method: bytes) -> No
         one.sent = one.data
         held.begin(one)
         held.forget(one, START)
-        assert held.given_up.get(name.encode(), START) is one
+        assert held.given_up.get(key_of(name), START) is one
         assert len(one.data) == (kept if method == b"INVITE" else 0) and one.sent == b""
     assert held._held == 0
 
@@ -127,13 +133,13 @@ def test_one_that_waits_does_not_make_the_memory_of_the_others_grow(method: byte
         held.begin(one)
         held.end(one, START)
     assert len(held._due) + len(held._due_invites) < 2000
-    assert list(held.pending) == [b"waits"]
-    assert [one.key for one in held.expire(START + 500, 5000)] == [b"waits"]
+    assert list(held.pending) == [key_of("waits")]
+    assert [one.key for one in held.expire(START + 500, 5000)] == [key_of("waits")]
 
 
 @pytest.mark.parametrize(("method", "life"), [(b"MESSAGE", 32), (b"INVITE", 200)])
 def test_one_that_waits_ends_in_time_whatever_passes_meanwhile(method: bytes, life: int) -> None:
-    held = Transactions(remembered=4096)
+    held = Transactions()
     held.begin(transaction("waits", method))
     over = []
     for second in range(2 * life):
@@ -142,7 +148,7 @@ def test_one_that_waits_ends_in_time_whatever_passes_meanwhile(method: bytes, li
             held.begin(one)
             held.end(one, START + second)
         over += [(one.key, second) for one in held.expire(START + second, 500)]
-    assert [key for key, _ in over] == [b"waits"]
+    assert [key for key, _ in over] == [key_of("waits")]
     assert life <= over[0][1] <= life + 10
     assert (held.pending, SERVER.transactions) == ({}, 0)
 
