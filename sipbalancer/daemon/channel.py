@@ -78,8 +78,8 @@ class EdgeCounters:
         return 0 < length <= size
 
     def unread(self, error: int) -> None:
-        """A read failed; that nothing was waiting is no failure."""
-        if error not in WAITING:
+        """A read failed; that nothing was waiting is no failure, and an ICMP error is told where its queue is read."""
+        if error not in WAITING and error not in PENDING:
             add(self.receive_errors, error)
 
     def lost(self, error: int, count: int = 1) -> None:
@@ -113,6 +113,9 @@ class Flows(dict[bytes, Flow]):
 class Channel(Protocol):
     """One socket as the edge sees it."""
 
+    interrupted: bool
+    """An ICMP error came instead of what was asked: the error queue is to be read, whatever else there is to do."""
+
     @property
     def leg(self) -> Leg: ...
 
@@ -132,6 +135,7 @@ class PlainChannel:
     def __init__(self, leg: Leg, flows: Flows, counters: EdgeCounters, size: int = MESSAGE_BYTES) -> None:
         self.leg = leg
         self.flows = flows
+        self.interrupted = False
         self._counters = counters
         self._view = memoryview(bytearray(size))
         # On Linux MSG_TRUNC makes the length that of the datagram, not that of what fitted.
@@ -144,6 +148,7 @@ class PlainChannel:
                 length, address = self.leg.sock.recvfrom_into(self._view, 0, self._flags)
             except OSError as error:
                 self._counters.unread(error.errno or 0)
+                self.interrupted |= error.errno in PENDING
                 break
             if self._counters.fits(length, len(self._view)):
                 packed = address[1].to_bytes(2, "big") + self._address(address[0])
@@ -155,6 +160,7 @@ class PlainChannel:
         for at, (message, flow) in enumerate(datagrams):
             error = self._send_one(message, flow[1])
             if error in PENDING:
+                self.interrupted = True
                 error = self._send_one(message, flow[1])
             if error in FULL:
                 self._counters.lost(error, len(datagrams) - at)

@@ -100,6 +100,7 @@ class MmsgChannel:
     ) -> None:
         self.leg = leg
         self.flows = flows
+        self.interrupted = False
         self._fd = leg.sock.fileno()
         self._counters = counters
         self._area = area
@@ -129,7 +130,9 @@ class MmsgChannel:
     def receive(self) -> list[Datagram]:
         count = self._recvmmsg(self._fd, self._in.headers, BATCH, socket.MSG_DONTWAIT | socket.MSG_TRUNC, ffi.NULL)
         if count <= 0:
-            self._counters.unread(ffi.errno)
+            error = ffi.errno
+            self._counters.unread(error)
+            self.interrupted |= error in PENDING
             return []
         # MSG_TRUNC makes each length that of the datagram, not that of what fitted.
         lengths = self._lengths[:count].tolist()
@@ -148,20 +151,25 @@ class MmsgChannel:
         ]
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
-        if len(datagrams) == 1 and self._send_one(*datagrams[0]):
-            return
+        if len(datagrams) == 1:
+            error = self._send_one(*datagrams[0])
+            if error not in PENDING:
+                if error:
+                    self._counters.lost(error)
+                return
+            self.interrupted = True
         for at in range(0, len(datagrams), BATCH):
             self._send_batch(datagrams[at : at + BATCH])
 
-    def _send_one(self, message: bytes, flow: Flow) -> bool:
-        """One datagram, 1.6 us cheaper than a batch of one. False when it did not leave: a batch finds out why."""
+    def _send_one(self, message: bytes, flow: Flow) -> int:
+        """One datagram, 1.6 us cheaper than a batch of one; 0, or the errno."""
         name = self._names_of(((message, flow),))
         if len(name) != self.NAME_BYTES:
-            return False
+            return errno.EAFNOSUPPORT
         if self._sendto(self._fd, message, len(message), socket.MSG_DONTWAIT, name, len(name)) < 0:
-            return False
+            return int(ffi.errno)
         self._counters.sent += 1
-        return True
+        return 0
 
     def _send_batch(self, batch: Sequence[Datagram]) -> None:
         names = self._names_of(batch)
@@ -206,6 +214,7 @@ class MmsgChannel:
                 self._counters.lost(error, count - at)
                 return
             if error in PENDING and tried_again != at:
+                self.interrupted = True
                 tried_again = at
                 continue
             self._counters.lost(error)

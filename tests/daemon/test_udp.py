@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sipbalancer.daemon.channel import BATCH
-from sipbalancer.daemon.udp import Edge, Leg, adopt_leg, open_leg
+from sipbalancer.daemon.udp import SMALL, Edge, Leg, adopt_leg, open_leg
 from sipbalancer.sip.flow import Datagram, Flow, flow_of, pack_address
 from tests.daemon.loops import LOOPS, runner
 
@@ -217,6 +217,51 @@ def test_an_icmp_error_that_is_no_refusal_is_counted_only(place: Place) -> None:
         assert edge.counters.send_errors == {"EMSGSIZE": 1}
         assert edge.counters.icmp_errors == {"EMSGSIZE": 1}
         assert core.refusals == []
+
+    place.run(scene)
+
+
+def test_refusals_are_heard_while_traffic_never_pauses(place: Place) -> None:
+    async def scene() -> None:
+        core, leg = Echo(), place.leg()
+        core.nobody = place.unused_flow()
+        client = place.client(leg)
+
+        def answer(data: bytes, flow_in: Flow) -> Datagram | None:
+            if not core.refusals:
+                client.say(b"more")
+            return data, core.nobody if data.startswith(b"dead") else flow_in
+
+        core.answer = answer  # type: ignore[method-assign]
+        place.edge(core, leg)
+        client.say(b"dead", b"more", b"more")
+        await core.until(lambda: bool(core.refusals))
+
+    place.run(scene)
+
+
+def test_in_a_small_batch_each_answer_leaves_at_once(place: Place) -> None:
+    async def scene() -> None:
+        core, leg, sent = Echo(), place.leg(), []
+        edge, client = place.edge(core, leg, start=False), place.client(leg)
+        core.answer = lambda data, flow_in: sent.append(edge.counters.sent) or (data, flow_in)  # type: ignore[method-assign, func-returns-value]
+        client.say(b"a", b"b", b"c")
+        edge.start(asyncio.get_running_loop())
+        assert [await client.hear() for _ in "abc"] == [b"a", b"b", b"c"]
+        assert sent == [0, 1, 2]
+
+    place.run(scene)
+
+
+def test_a_large_batch_leaves_together(place: Place) -> None:
+    async def scene() -> None:
+        core, leg, sent = Echo(), place.leg(), []
+        edge, client = place.edge(core, leg, start=False), place.client(leg)
+        core.answer = lambda data, flow_in: sent.append(edge.counters.sent) or (data, flow_in)  # type: ignore[method-assign, func-returns-value]
+        client.say(*[b"x"] * (SMALL + 1))
+        edge.start(asyncio.get_running_loop())
+        await core.until(lambda: len(sent) == SMALL + 1)
+        assert sent == [0] * (SMALL + 1)
 
     place.run(scene)
 
