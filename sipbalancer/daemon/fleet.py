@@ -105,6 +105,7 @@ class Fleet:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._spare: Process | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._looked = 0.0
         self._closing = False
         self._ending: set[Process] = set()
         self._gone = asyncio.Event()
@@ -117,6 +118,7 @@ class Fleet:
         for post in self.posts:
             self._fill(post)
         self._keep_spare()
+        self._looked = self._clock()
         self._timer = loop.call_later(LOOK, self._look)
 
     async def close(self) -> None:
@@ -214,10 +216,14 @@ class Fleet:
         assert self._loop is not None, "started"
         self._timer = self._loop.call_later(LOOK, self._look)
         self._keep_spare()
+        now = self._clock()
+        stood = max(0.0, now - self._looked - LOOK)
+        self._looked = now
         for post in self.posts:
-            if post.process is not None and self._clock() - post.heard > MUTE:
+            post.heard += stood  # what stops this process (a paused container) stops them too, and is no silence
+            if post.process is not None and now - post.heard > MUTE:
                 say(logging.ERROR, "worker says nothing: it is killed", worker=post.number, pid=post.process.pid)
-                post.heard = self._clock()
+                post.heard = now
                 post.process.kill()
 
 

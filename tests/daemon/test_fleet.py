@@ -113,13 +113,26 @@ def test_a_worker_that_says_nothing_is_killed(caplog: pytest.LogCaptureFixture) 
 
     async def work(fleet: Fleet, owner: Owner) -> None:
         (before,) = pids(fleet)
-        now[0] += MUTE + 1
-        fleet._look()
+        for _ in range(int(MUTE) + 1):
+            now[0] += 1.0
+            fleet._look()
         await owner.until(1)
         assert pids(fleet) != [before]
 
     run(work, 1, lambda: now[0])
     assert "worker says nothing: it is killed" in caplog.text
+
+
+def test_a_pause_of_all_processes_is_no_silence_of_a_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """A paused container, a stopped virtual machine: workers could not speak, as nobody could."""
+    now = [100.0]
+
+    async def work(fleet: Fleet, owner: Owner) -> None:
+        now[0] += 100 * MUTE
+        fleet._look()
+
+    run(work, 1, lambda: now[0])
+    assert "worker says nothing" not in caplog.text
 
 
 def test_close_ends_all_of_them() -> None:
