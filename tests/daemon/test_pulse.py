@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from sipbalancer.daemon.loop_lag import WINDOW
-from sipbalancer.daemon.pulse import BEAT, Pulse
+from sipbalancer.daemon.pulse import BEAT, QUIETLY, Pulse
 
 
 class Steps:
@@ -73,6 +73,16 @@ def test_nobody_is_fed_when_nobody_asks() -> None:
     for _ in range(50):
         ticker.beat()
     assert ticker.fed == []
+    ticker.close()
+
+
+def test_where_nobody_waits_a_quiet_beat_is_on_time() -> None:
+    ticker = Ticker()
+    ticker.pulse.stop()
+    ticker.pulse.start(ticker.loop, QUIETLY)
+    ticker.clock.now += QUIETLY
+    ticker.pulse.beat()
+    assert ticker.pulse.lag < 1e-6
     ticker.close()
 
 

@@ -56,9 +56,8 @@ class Phone:
         self.messages: queue.Queue[Message] = queue.Queue()
         self.notifies: queue.Queue[Message] = queue.Queue()
         self.trace: list[str] = []
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((bind, 0))
-        self.address: Address = self._socket.getsockname()
+        self._bind = bind
+        self._open_socket()
         self.claimed = f"{private}:5060" if private else f"{bind}:{self.address[1]}"
         self.contact = f"<sip:{user.number}@{self.claimed}>"
         self._rport = ";rport" if rport else ""
@@ -68,8 +67,7 @@ class Phone:
         self._answers: dict[tuple[str, str], bytes] = {}
         self._open: dict[str, Call] = {}
         self._registration = (secrets.token_hex(8), secrets.token_hex(4), 0)
-        self._thread = threading.Thread(target=self._listen, name=f"phone {user.number}", daemon=True)
-        self._thread.start()
+        self._start_listening()
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
@@ -124,11 +122,26 @@ class Phone:
         extra = (("Contact", self.contact), ("Event", event), ("Accept", accept), ("Expires", "120"))
         return self.transact(self.out_of_dialog("SUBSCRIBE", number, extra))
 
+    def move(self) -> None:
+        """Its NAT gives it another port; what it says of itself (`private`) stays as it is."""
+        self.close()
+        self._open_socket()
+        self._start_listening()
+
     def close(self) -> None:
         """An empty datagram to itself wakes the reader, which then ends."""
         self._socket.sendto(b"", self.address)
         self._thread.join(2)
         self._socket.close()
+
+    def _open_socket(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((self._bind, 0))
+        self.address: Address = self._socket.getsockname()
+
+    def _start_listening(self) -> None:
+        self._thread = threading.Thread(target=self._listen, name=f"phone {self.user.number}", daemon=True)
+        self._thread.start()
 
     # -- client transactions -------------------------------------------------------------------------------------
 

@@ -262,10 +262,12 @@ class Balancer:
         servers: Sequence[str],
         words: Sequence[str] = (),
         checks: Sequence[str] = ("checkinterval = 1", "negotiatetimeout = 1", "failurecount = 2"),
+        workers: int = 1,
     ) -> None:
         self.folder = folder
         self.address = address
         self.servers = servers
+        self.workers = workers
         self.file = folder / "sipbalancer.cf"
         self.log = folder / "balancer.txt"
         self._process: Process | None = None
@@ -277,6 +279,7 @@ class Balancer:
             f"metrics = {self.address}:{METRICS_PORT}",
             f'admin = "{self.folder}/admin.sock"',
             f'state = "{self.folder}/state"',
+            f"workers = {self.workers}",
             f"virtual = {self.address}:5060",
         )
         section = (
