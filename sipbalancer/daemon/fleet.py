@@ -113,11 +113,11 @@ class Fleet:
         """Every place has been taken once."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start all of them; they take their places as they come."""
+        """Start all of them; they take their places as they come. The one that stands by is started a second later: it
+        would take CPU time from those that phones wait for."""
         self._loop = loop
         for post in self.posts:
             self._fill(post)
-        self._keep_spare()
         self._looked = self._clock()
         self._timer = loop.call_later(LOOK, self._look)
 

@@ -63,6 +63,8 @@ def test_who_dies_again_and_again_is_replaced_later_and_later(deaths: int, pause
 def test_the_spare_takes_a_dead_workers_place_and_a_new_one_stands_by() -> None:
     async def work(fleet: Fleet, owner: Owner) -> None:
         assert owner.briefed == [0, 1]
+        assert fleet._spare is None, "those that phones wait for come first"
+        fleet._look()
         spare = fleet._spare
         assert spare is not None and spare.pid not in pids(fleet)
         first, second = pids(fleet)
@@ -139,6 +141,7 @@ def test_close_ends_all_of_them() -> None:
     held = []
 
     async def work(fleet: Fleet, owner: Owner) -> None:
+        fleet._look()
         held.extend([*(post.process for post in fleet.posts), fleet._spare])
 
     run(work)
