@@ -39,7 +39,7 @@ from sipbalancer.daemon.loop_lag import together
 from sipbalancer.daemon.metrics import Page
 from sipbalancer.daemon.names import Names
 from sipbalancer.daemon.notify import Notify
-from sipbalancer.daemon.pulse import Pulse
+from sipbalancer.daemon.pulse import BEAT, QUIETLY, Pulse
 from sipbalancer.daemon.resolver import Resolver
 from sipbalancer.daemon.shared_memory import SharedMemory
 from sipbalancer.daemon.state import State, open_state
@@ -156,7 +156,7 @@ class Daemon:
         await self.balancer.ready()
         self._tell_notes()
         self._names.watch(parsed.config)
-        self._pulse.start(loop)
+        self._pulse.start(loop, QUIETLY if workers_of(config) > 1 else BEAT)
         gc.collect()
         gc.freeze()
         self._notify.ready(self._summary())

@@ -24,6 +24,9 @@ TRUNK = "127.0.0.7"
 DOMAIN = "pbx.example.com"
 NO_PROXY = "outbound_proxy="
 REWRITE = "rewrite_contact=yes"
+PATIENT = "qualify_timeout=30"
+"""Seconds. On a busy machine a balancer that restarts is away for more than the sample's 3, and the server would call a
+phone unreachable that it had just asked."""
 
 
 class Kind(NamedTuple):
@@ -35,7 +38,7 @@ class Kind(NamedTuple):
     aor: tuple[str, ...] = ()
 
     def users(self) -> list[User]:
-        return [User(str(n), f"secret{n}", self.endpoint, self.aor) for n in range(self.first, self.last + 1)]
+        return [User(str(n), f"secret{n}", self.endpoint, (*self.aor, PATIENT)) for n in range(self.first, self.last + 1)]
 
 
 AS_SAMPLE = Kind(1001, 1599, (NO_PROXY,) if DIRECT else ())
