@@ -38,7 +38,9 @@ class Kind(NamedTuple):
     aor: tuple[str, ...] = ()
 
     def users(self) -> list[User]:
-        return [User(str(n), f"secret{n}", self.endpoint, (*self.aor, PATIENT)) for n in range(self.first, self.last + 1)]
+        return [
+            User(str(n), f"secret{n}", self.endpoint, (*self.aor, PATIENT)) for n in range(self.first, self.last + 1)
+        ]
 
 
 AS_SAMPLE = Kind(1001, 1599, (NO_PROXY,) if DIRECT else ())
