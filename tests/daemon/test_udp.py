@@ -185,7 +185,7 @@ def test_traffic_flows_after_a_hundred_refusals(place: Place, host: str) -> None
         assert edge.counters.refused == 100
         for word in (b"still", b"here"):
             assert await client.ask(word) == word
-        assert edge.counters.send_errors == {}
+        assert edge.counters.send_errors == edge.counters.receive_errors == {}
 
     place.run(scene)
 
