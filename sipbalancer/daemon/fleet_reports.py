@@ -12,6 +12,8 @@ from sipbalancer.director.numbers import Numbers, add_up
 
 STEP = 0.9
 """Seconds between reports that rates are made from."""
+COUNTED = ("numbers", "shed", "edge")
+"""The parts of a report that outlive their worker."""
 
 
 class WorkerShown(NamedTuple):
@@ -45,9 +47,8 @@ class Reports:
         self._last: list[Body] = [None] * workers
         self._dated: list[list[_Dated]] = [[] for _ in range(workers)]
         """Of each worker the last, and one or two that are about a second older each."""
-        self._gone: list[Numbers] = [{}] * workers
-        self._gone_shed: list[Numbers] = [{}] * workers
-        self._gone_edge: list[Numbers] = [{}] * workers
+        self._gone: dict[str, list[Numbers]] = {part: [{}] * workers for part in COUNTED}
+        """What those before had counted, by place."""
 
     def take(self, worker: int, body: Body, now: float) -> None:
         """A report, asked for or not."""
@@ -61,21 +62,19 @@ class Reports:
         """The process died: its counts stay, its rates and gauges go."""
         last = self._last[worker]
         if last is not None:
-            self._gone[worker] = add_up((self._gone[worker], last["numbers"]))
-            self._gone_shed[worker] = add_up((self._gone_shed[worker], last["shed"]))
-            self._gone_edge[worker] = add_up((self._gone_edge[worker], last["edge"]))
+            for part, gone in self._gone.items():
+                gone[worker] = add_up((gone[worker], last[part]))
         self._last[worker], self._dated[worker] = None, []
 
     def numbers(self) -> Numbers:
-        return add_up((*self._gone, *(each["numbers"] for each in self._last if each is not None)))
+        return add_up(self._of("numbers"))
 
     def edge(self) -> Numbers:
-        return add_up((*self._gone_edge, *(each["edge"] for each in self._last if each is not None)))
+        return add_up(self._of("edge"))
 
     def shed(self, key: str) -> dict[str, int]:
         """Reason -> datagrams of a virtual service that the kernel dropped for overload."""
-        living = (each["shed"] for each in self._last if each is not None)
-        total = add_up(_map(each.get(key)) for each in (*self._gone_shed, *living))
+        total = add_up(_map(each.get(key)) for each in self._of("shed"))
         return {SHED: 0, FULL: 0, **{name: count for name, count in total.items() if isinstance(count, int)}}
 
     def shed_notes(self, key: str) -> list[str]:
@@ -97,7 +96,7 @@ class Reports:
         return [each["error"] for each in self._last if each is not None and each["error"]]
 
     def messages(self, worker: int) -> int:
-        return _received(self._gone_edge[worker]) + _received(self._edge_of(worker))
+        return _received(self._gone["edge"][worker]) + _received(self._edge_of(worker))
 
     def rates(self, worker: int) -> tuple[float, float]:
         """(messages per second, share of a core)."""
@@ -116,6 +115,10 @@ class Reports:
     def pauses_of(self, worker: int) -> Pauses:
         last = self._last[worker]
         return Pauses(*last["pauses"]) if last is not None else Pauses()
+
+    def _of(self, part: str) -> list[Numbers]:
+        """Of those that are gone and of those that live."""
+        return self._gone[part] + [each[part] for each in self._last if each is not None]
 
     def _edge_of(self, worker: int) -> Numbers:
         last = self._last[worker]

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 
+from sipbalancer.sip.grammar import HOPS
 from sipbalancer.sip.scan import RouteElement
 
 Edit = tuple[int, int, bytes]
 """Replace data[start:end] by the bytes."""
-
-HOPS = tuple(str(hops).encode() for hops in range(1000))
 
 _SUPPORTED = re.compile(rb"\n(?:supported|k)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
 _PATH = re.compile(rb"(?:\A|,)\s*path\s*(?:,|\Z)", re.IGNORECASE)

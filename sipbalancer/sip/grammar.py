@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+HOPS = tuple(str(hops).encode() for hops in range(1000))
+"""Max-Forwards, as it is written."""
+
 METHODS = frozenset(
     b"INVITE ACK BYE CANCEL OPTIONS REGISTER PRACK SUBSCRIBE NOTIFY PUBLISH INFO REFER MESSAGE UPDATE".split()
 )

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.grammar import (
+    HOPS,
     LINES,
     LONGEST_VIA,
     ODD_LINE,
@@ -34,7 +35,7 @@ from sipbalancer.sip.uri import addr_spec, parameter, split_values
 
 _ROOMY = 6 * LINES
 """Octets below which that many lines have no room in the usual spelling."""
-_HOPS = {str(hops).encode(): hops for hops in range(1000)}
+_HOPS = {text: hops for hops, text in enumerate(HOPS)}
 
 RouteElement = tuple[bytes, int, int]
 """(URI, cut start, cut end): cutting the spans of the leading elements removes just them, whole lines where whole."""
