@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from sipbalancer.config.model import PersistenceKey, Scheduler
-from sipbalancer.director.own_routes import CACHED, LONGEST_CACHED, OwnRoute, brings_nobody, read_own_routes
+from sipbalancer.director.own_routes import LONGEST_CACHED, OwnRoute, brings_nobody, read_own_routes
 from sipbalancer.director.pace import ramp
 from sipbalancer.director.service import RealServer, VirtualService
 from sipbalancer.director.state import State
@@ -237,8 +237,18 @@ def _of_related(state: State, service: VirtualService, facts: RequestFacts, now:
 def _name(state: State, service: VirtualService, facts: RequestFacts, flow: Flow) -> tuple[bytes, int]:
     """What binding pins are kept by, and the pin's key (0 where there is none): To of a REGISTER, else From; or what
     `persistencekey` says."""
-    register = facts[1] == b"REGISTER"
-    value = facts[11] if register else facts[10]
+    value = facts[11] if facts[1] == b"REGISTER" else facts[10]
+    found = service.names.older.get(value)
+    if found is None:
+        found = _read_name(state, service, value, facts, flow)
+    if found[0] and service.config.persistencekey is PersistenceKey.AOR and len(value) <= LONGEST_CACHED:
+        service.names.keep(value, found)
+    return found
+
+
+def _read_name(
+    state: State, service: VirtualService, value: bytes, facts: RequestFacts, flow: Flow
+) -> tuple[bytes, int]:
     which = service.config.persistencekey
     if which is PersistenceKey.SOURCE:
         aor = b"source " + _masked(service, flow[1][2:])
@@ -248,17 +258,12 @@ def _name(state: State, service: VirtualService, facts: RequestFacts, flow: Flow
         try:
             aor = read_aor(value, service.hosts)
         except MalformedMessage:
-            if register:
+            if facts[1] == b"REGISTER":
                 raise
             return b"", 0
         if which is PersistenceKey.DOMAIN:
             aor = b"domain " + aor.partition(b"@")[2]
-    found = aor, state.binding_key(service, aor) if aor else 0
-    if which is PersistenceKey.AOR and len(value) <= LONGEST_CACHED:
-        if len(service.names) >= CACHED:
-            service.names.clear()
-        service.names[value] = found
-    return found
+    return aor, state.binding_key(service, aor) if aor else 0
 
 
 def persistence_pin(state: State, service: VirtualService, facts: RequestFacts, flow: Flow) -> int:

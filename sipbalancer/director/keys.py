@@ -14,6 +14,7 @@ TRANSACTION_KEY = 12
 SERVER_TAG = 4
 """Characters that tell the servers apart at the end of the branch: 24 bits."""
 
+_integer = int.from_bytes
 _TO_TOKEN = bytes.maketrans(b"+/=", b"-_.")
 
 
@@ -36,7 +37,7 @@ class Keys:
         """A 64-bit pin key; the caller makes kinds differ by their first byte."""
         hashing = self._pin.copy()
         hashing.update(text)
-        return int.from_bytes(hashing.digest(), "little")
+        return _integer(hashing.digest(), "little")
 
     def server_tag(self, packed: bytes) -> bytes:
         """The end of every branch that goes to this server."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from sipbalancer.director.state import State
     from sipbalancer.sip.scan import RouteElement
 
-CACHED = 16384
 LONGEST_CACHED = 160
 """Octets: what strangers write must not fill the memory."""
 
@@ -39,12 +38,18 @@ def read_own_routes(state: State, service: VirtualService, routes: tuple[RouteEl
     uri = routes[0][0]
     own = service.routes.get(uri)
     if own is None:
-        own = _read(state, service, routes)
+        own = service.routes.older.get(uri) or _read_usual(state, service, uri) or _read(state, service, routes)
         if len(uri) <= LONGEST_CACHED:
-            if len(service.routes) >= CACHED:
-                service.routes.clear()
-            service.routes[uri] = own
+            service.routes.keep(uri, own)
     return own
+
+
+def _read_usual(state: State, service: VirtualService, uri: bytes) -> OwnRoute | None:
+    """`sip:TOKEN@us;lr` as we write it; None for any other."""
+    if not uri.startswith(b"sip:") or not uri.endswith(service.route_end):
+        return None
+    token = state.sealer.open(uri[4 : -len(service.route_end)])
+    return None if token is None else OwnRoute(1, token, False, b"")
 
 
 def _read(state: State, service: VirtualService, routes: tuple[RouteElement, ...]) -> OwnRoute:

@@ -28,7 +28,6 @@ from sipbalancer.sip.scan import read_via, scan_response
 from sipbalancer.sip.uri import parameter, read_place
 
 _BRANCH = len(MAGIC_COOKIE)
-_CACHED = 32768
 _SEMICOLON = 0x3B
 _TEACHING = (b"INVITE", b"UPDATE", b"BYE")
 
@@ -259,12 +258,12 @@ class Responses:
         flow = service.ways_back.get(match[0])
         if flow is None:
             try:
-                flow = flow_of(service.leg, pack_address(match[2].decode(), int(match[1])))
+                flow = service.ways_back.older.get(match[0]) or flow_of(
+                    service.leg, pack_address(match[2].decode(), int(match[1]))
+                )
             except ValueError:
                 raise MalformedMessage("via") from None
-            if len(service.ways_back) >= _CACHED:
-                service.ways_back.clear()
-            service.ways_back[match[0]] = flow
+            service.ways_back.keep(match[0], flow)
         return flow
 
 

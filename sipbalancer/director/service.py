@@ -17,8 +17,10 @@ from sipbalancer.director.pace import Bucket
 from sipbalancer.director.pins import PinKind, PinTable
 from sipbalancer.director.scheduler import SCHEDULERS, SchedulerState
 from sipbalancer.director.seat import ALONE, Seat
+from sipbalancer.director.small_cache import SmallCache
 from sipbalancer.director.verdict import Verdict
-from sipbalancer.sip.flow import Flow, address_text, flow_of, pack_address
+from sipbalancer.sip.flow import PACKED_V4, Flow, address_text, flow_of, pack_address
+from sipbalancer.sip.flow_token import token_head
 from sipbalancer.sip.uri import read_place
 
 if TYPE_CHECKING:
@@ -107,6 +109,7 @@ class RealServer:
         "serial",
         "since",
         "tag",
+        "token_head",
         "transactions",
         "was_up",
         "weight",
@@ -126,6 +129,7 @@ class RealServer:
         self.packed = pack_address(config.host, config.port)
         self.flow: Flow = flow_of(service.server_leg, self.packed)
         self.tag = keys.server_tag(self.packed)
+        self.token_head = token_head(self.packed, PACKED_V4)
         self.seed = keys.pin(b"server\0" + self.packed)
         self.pins = pins
         self.serial = pins.server_id(service.pin_name(self.key))
@@ -278,12 +282,12 @@ class VirtualService:
         """What it is called."""
         self.former: tuple[tuple[bytes, int], ...] = ()
         """What it was called before a reload, newest first: answers to what left under that name are still ours."""
-        self.names: dict[bytes, tuple[bytes, int]] = {}
-        """A small cache: From or To value -> AoR and its pin key."""
-        self.routes: dict[bytes, OwnRoute] = {}
-        """A small cache: URI of an only Route -> what it says."""
-        self.ways_back: dict[bytes, Flow] = {}
-        """A small cache: rport and received of a Via -> the flow of this service's leg."""
+        self.names: SmallCache[bytes, tuple[bytes, int]] = SmallCache()
+        """From or To value -> AoR and its pin key."""
+        self.routes: SmallCache[bytes, OwnRoute] = SmallCache()
+        """URI of an only Route -> what it says."""
+        self.ways_back: SmallCache[bytes, Flow] = SmallCache()
+        """rport and received of a Via -> the flow of this service's leg."""
         self.configure(config)
 
     def configure(self, config: VirtualServiceConfig) -> None:
@@ -296,11 +300,9 @@ class VirtualService:
         self.netmask = read_netmask(config.netmask)
         self.schedule = SCHEDULERS[config.scheduler]
         self.virtual = pack_address(config.host, config.port)
-        self.sent_by = (config.advertise or config.key).encode()
-        if self.sent_by.rfind(b":") <= self.sent_by.rfind(b"]"):
-            self.sent_by += b":%d" % config.port
-        places = {read_place(self.sent_by), read_place(config.key.encode())}
-        places.update(read_place(alias.encode()) for alias in config.alias)
+        said = (config.advertise or config.key).encode()
+        self.sent_by = said if said.rfind(b":") > said.rfind(b"]") else b"%b:%d" % (said, config.port)
+        places = {read_place(each) for each in (self.sent_by, config.key.encode(), *map(str.encode, config.alias))}
         self.hosts = frozenset(host for host, _ in places)
         self.via = self.server_via = _via(self.sent_by)
         """What clients see, and (a worker's own) what servers see."""
@@ -317,8 +319,9 @@ class VirtualService:
         gone = dict.fromkeys((*sorted(self.places - places), *self.former))
         self.former = tuple(place for place in gone if place not in places)[:_FORMER]
         self.places = frozenset(places)
-        self.names.clear()
-        self.routes.clear()
+        self.route_end = b"@%b;lr" % self.sent_by  # of the URIs of our Record-Route and Path
+        self.names.forget()
+        self.routes.forget()
 
     def publish(self, servers: tuple[RealServer, ...], fallback: RealServer | None) -> None:
         """Replace the pool in one go. Servers that left stay known, as retired, for their dialogs."""

@@ -17,6 +17,7 @@ from sipbalancer.director.bindings import Bindings
 from sipbalancer.director.ended import Ended
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.recent import RecentPins
+from sipbalancer.director.small_cache import SmallCache
 from sipbalancer.director.state import State
 from sipbalancer.director.wheel import Wheel
 
@@ -206,8 +207,8 @@ def shadow_of(state: State, now: float) -> State:
     memo[id(transactions.ended)] = ShadowEnded(transactions.ended)
     for wheel in (state.wheel, repeats._wheel):
         memo[id(wheel)] = Wheel(now)
-    for cache in (state._lines, state._old_lines, *_caches(state)):
-        memo[id(cache)] = {}
+    for cache in _caches(state):
+        memo[id(cache)] = SmallCache(cache.limit)
     for queue in (transactions._due, transactions._due_invites, state.acks._second):
         memo[id(queue)] = deque()
     for line in state.lines._lines.values():
@@ -224,7 +225,7 @@ def shadow_of(state: State, now: float) -> State:
     return deepcopy(state, memo)
 
 
-def _caches(state: State) -> Iterator[dict[Any, Any]]:
+def _caches(state: State) -> Iterator[SmallCache[Any, Any]]:
     """Of the services: what they hold is the same when it is read anew."""
     for service in state.services.values():
         yield from (service.names, service.routes, service.ways_back)

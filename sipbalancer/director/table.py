@@ -81,7 +81,6 @@ class ServiceTable:
             for leg, service in self.state.services.items()
         }
         self.legs = tuple(spec for service in services for spec in self._legs(service))
-        self.state.forget_lines()
         return self._changes(before, now)
 
     def _service(self, virtual: VirtualServiceConfig, held: VirtualService | None) -> VirtualService:

@@ -21,6 +21,7 @@ SEAL = 7
 FORM = 0xB0
 """The high bits of the form: another version of the token will have others."""
 
+_LEGS = tuple(bytes((leg,)) for leg in range(256))
 LENGTHS = {FORM | v6: (PACKED_V6 if v6 & 2 else PACKED_V4, PACKED_V6 if v6 & 1 else PACKED_V4) for v6 in range(4)}
 
 
@@ -41,9 +42,14 @@ class TokenSealer:
 
     def seal(self, token: FlowToken) -> bytes:
         """The token's text, fit for the user part of a SIP URI."""
-        form = FORM | (2 if len(token.server) == PACKED_V6 else 0) | (1 if len(token.client) == PACKED_V6 else 0)
-        plain = bytes((form,)) + token.server + token.client + bytes((token.leg & 0xFF,))
-        return encode(plain + self._seal(0, plain))
+        return self.seal_client(token_head(token.server, len(token.client)), token.client, token.leg)
+
+    def seal_client(self, head: bytes, client: bytes, leg: int = 0) -> bytes:
+        """The same, by the `token_head` of the server."""
+        plain = head + client + _LEGS[leg & 0xFF]
+        sealing = self._bases[0].copy()
+        sealing.update(plain)
+        return encode(plain + sealing.digest())
 
     def open(self, text: bytes) -> FlowToken | None:
         """What the token says, or None when it is not one or its seal is bad under every key."""
@@ -55,15 +61,19 @@ class TokenSealer:
         if lengths is None or len(raw) != 2 + sum(lengths) + SEAL:
             return None
         plain, seal = raw[:-SEAL], raw[-SEAL:]
-        if not any(self._seal(number, plain) == seal for number in range(len(self._bases))):
-            return None
-        middle = 1 + lengths[0]
-        return FlowToken(plain[1:middle], plain[middle:-1], plain[-1])
+        for base in self._bases:
+            sealing = base.copy()
+            sealing.update(plain)
+            if sealing.digest() == seal:
+                middle = 1 + lengths[0]
+                return FlowToken(plain[1:middle], plain[middle:-1], plain[-1])
+        return None
 
-    def _seal(self, number: int, plain: bytes) -> bytes:
-        sealing = self._bases[number].copy()
-        sealing.update(plain)
-        return sealing.digest()
+
+def token_head(server: bytes, client_length: int) -> bytes:
+    """How all tokens of a server begin, by the length of the client's packed address."""
+    form = FORM | (2 if len(server) == PACKED_V6 else 0) | (1 if client_length == PACKED_V6 else 0)
+    return bytes((form,)) + server
 
 
 def looks_like_token(user: bytes) -> bool:

@@ -170,7 +170,7 @@ def test_a_refusal_by_one_destination_costs_the_others_nothing(wire: Pair) -> No
     assert wire.counters == EdgeCounters(sent=40)
 
 
-def test_flows_are_made_once_and_start_anew_when_full() -> None:
+def test_flows_are_made_once_and_those_in_use_outlive_the_others() -> None:
     flows = Flows(3, limit=2)
     a, b, c = (pack_address("192.0.2.1", port) for port in (1, 2, 3))
     first = flows[a]
@@ -178,7 +178,11 @@ def test_flows_are_made_once_and_start_anew_when_full() -> None:
     assert flows[a] is first
     assert (flows[b], len(flows)) == (flow_of(3, b), 2)
     assert (flows[c], list(flows)) == (flow_of(3, c), [c])
-    assert flows[a] == first
+    assert flows[a] is first
+    for port in range(3, 30):
+        assert flows[pack_address("192.0.2.1", port)] == flow_of(3, pack_address("192.0.2.1", port))
+        assert flows[a] is first
+    assert len(flows) + len(flows.older) <= 4
 
 
 class FullSocket:
