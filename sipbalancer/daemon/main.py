@@ -34,7 +34,7 @@ from sipbalancer.daemon.file import FileWatch, read_config
 from sipbalancer.daemon.fleet_balancer import FleetBalancer
 from sipbalancer.daemon.levers import Levers
 from sipbalancer.daemon.log import Output, say
-from sipbalancer.daemon.loop import loop_factory
+from sipbalancer.daemon.loop import loop_factory, settle
 from sipbalancer.daemon.loop_lag import together
 from sipbalancer.daemon.metrics import Page
 from sipbalancer.daemon.names import Names
@@ -157,8 +157,7 @@ class Daemon:
         self._tell_notes()
         self._names.watch(parsed.config)
         self._pulse.start(loop, QUIETLY if workers_of(config) > 1 else BEAT)
-        gc.collect()
-        gc.freeze()
+        settle()
         self._notify.ready(self._summary())
         say(logging.INFO, "ready", services=len(config.virtual), summary=self._summary())
 

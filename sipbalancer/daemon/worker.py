@@ -11,7 +11,6 @@ from it: `ready`, `doubts`, `bindings`, `crossed`, `told`, `log`, `report`.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -28,7 +27,7 @@ from sipbalancer.daemon.handed import config_of, crossed_body, crossed_of, rows_
 from sipbalancer.daemon.leg import adopt_leg
 from sipbalancer.daemon.link import Body, Link
 from sipbalancer.daemon.log import LIBRARIES, LOGGER
-from sipbalancer.daemon.loop import loop_factory
+from sipbalancer.daemon.loop import loop_factory, settle
 from sipbalancer.daemon.parent import end_with_parent
 from sipbalancer.daemon.pulse import Pulse
 from sipbalancer.daemon.shedding import Shedding, Watched
@@ -109,8 +108,7 @@ class Worker:
             self._table.apply(config, now)
             self._follower.configured(now)
             self._sync_legs()
-        gc.collect()
-        gc.freeze()
+        settle()
         self._link.send("ready")
 
     def _open(self, config: Config, now: float) -> None:
