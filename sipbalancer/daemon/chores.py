@@ -120,7 +120,7 @@ class Chores:
         self._periods += 1
         self._mark()
         self._tell()
-        self.rates.observe(self._balancer.table.snapshot(self._clock()))
+        self.rates.observe(self._clock(), self._balancer.table.requests())
         if self._saving is None or self._saving.done():
             self._saving = asyncio.create_task(self._save(), name="contacts")
         config = self._balancer.config

@@ -55,6 +55,8 @@ class ServiceTable:
         self._next_leg = 0
         self._limit = config.registrations
         self._by_health: dict[HealthKey, Health] = {}
+        self._checked: dict[Health, list[RealServer]] = {}
+        """Whose they are in the file: each probe asks, and hundreds of servers are not looked through for it."""
         self._taken: list[BindingRow] = []
         self.apply(config, now)
 
@@ -75,6 +77,10 @@ class ServiceTable:
         self._by_health = healths
         self._healths_changed()
         self.state.services = {service.leg: service for service in services}
+        self._checked = {}
+        for service in services:
+            for server in self._servers(service):
+                self._checked.setdefault(server.health, []).append(server)
         self.state.by_leg = {leg: service for service in services for leg in (service.leg, service.server_leg)}
         self.state.bindings = {
             leg: self.state.bindings.get(leg) or Bindings(service.key, self.state.keys.pin, self._limit)
@@ -144,7 +150,7 @@ class ServiceTable:
 
     def probed(self, health: Health, outcome: ProbeOutcome, now: float) -> tuple[Transition, ...]:
         """Take a finished probe; what changed, for every service that has the server."""
-        before = self._verdicts(health)
+        before = [(server, server.verdict) for server in self._checked.get(health, ())]
         health.probe_result(outcome, now)
         if health.undecided:
             self.state.suspects[health] = None
@@ -186,7 +192,7 @@ class ServiceTable:
 
     def let_go(self, health: Health, now: float) -> bool:
         """Whether this one, of no server in the file, needs no more probes: then it is not in `healths` any more."""
-        if self._in_file(health):
+        if health in self._checked:
             return False
         proof = max((service.config.deaddialogs for service in self.users_of(health)), default=0.0) + _ENDED_BY
         if health.verdict is Verdict.DOWN and now - max(health.since, health.evidence.sign) < proof:
@@ -199,10 +205,6 @@ class ServiceTable:
         self.healths = tuple(self._by_health.values())
         self.state.probed = frozenset(self.healths)
 
-    def _in_file(self, health: Health) -> bool:
-        services = self.state.services.values()
-        return any(server.health is health for service in services for server in self._servers(service))
-
     def users_of(self, health: Health) -> tuple[VirtualService, ...]:
         """The services that have this server under this check, in the file's order; else those that had it."""
         services = self.state.services.values()
@@ -210,13 +212,9 @@ class ServiceTable:
         had = (each for each in services if any(server.health is health for server in each.by_packed.values()))
         return tuple(users or had)
 
-    def _verdicts(self, health: Health | None = None) -> list[tuple[RealServer, Verdict]]:
-        return [
-            (server, server.verdict)
-            for service in self.state.services.values()
-            for server in self._servers(service)
-            if health is None or server.health is health
-        ]
+    def _verdicts(self) -> list[tuple[RealServer, Verdict]]:
+        services = self.state.services.values()
+        return [(server, server.verdict) for service in services for server in self._servers(service)]
 
     def _changes(self, before: list[tuple[RealServer, Verdict]], now: float) -> tuple[Transition, ...]:
         """One transition per server address whose verdict is another now; the services' lists are published anew."""
@@ -285,6 +283,15 @@ class ServiceTable:
     def snapshot(self, now: float) -> Snapshot:
         """Everything `status` and the metrics show, as values."""
         return show(self.state, self.started, self.reloads, now)
+
+    def requests(self) -> dict[tuple[str, str], int]:
+        """(virtual, server) -> requests forwarded to it so far, also those that have left the file."""
+        services = self.state.services.values()
+        return {
+            (service.key, server.key): sum(server.requests.values())
+            for service in services
+            for server in service.by_packed.values()
+        }
 
     def where(self, aor: str, now: float) -> tuple[WhereSnapshot, ...]:
         """Where an AoR (`1001`, `1001@host` or a SIP URI) lives, in each service that knows it."""

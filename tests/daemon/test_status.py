@@ -30,8 +30,8 @@ def snapshot(now: float, calls: int) -> Snapshot:
 
 def test_the_document_has_all_that_status_shows() -> None:
     rates = Rates()
-    rates.observe(snapshot(100.0, 10))
-    rates.observe(snapshot(101.0, 13))
+    rates.observe(100.0, {(VIRTUAL, SERVER): 10})
+    rates.observe(101.0, {(VIRTUAL, SERVER): 13})
     document = status_document(snapshot(101.0, 13), rates, "conf.cf", ["memory only"])
     assert json.loads(json.dumps(document)) == {
         "version": __version__,

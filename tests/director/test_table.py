@@ -120,3 +120,13 @@ def test_events_are_told_once() -> None:
     stage.send(request("INVITE", "Route: <sip:elsewhere.example;lr>"), OTHER)
     assert len(stage.table.events()) == 1
     assert stage.table.events() == ()
+
+
+def test_requests_are_counted_by_server_also_of_one_that_left() -> None:
+    stage = Stage(service_of(real(A), real(B)))
+    for number in range(6):
+        stage.sent(request("MESSAGE", branch=f"z9hG4bK{number}", call=f"c{number}", user=f"u{number}"))
+    key = stage.service.key
+    assert stage.table.requests() == {(key, A): 3, (key, B): 3}
+    stage.apply(service_of(real(A)))
+    assert stage.table.requests() == {(key, A): 3, (key, B): 3}
