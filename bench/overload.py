@@ -1,8 +1,10 @@
 """Three times what it can do, for a minute: `python -m bench.overload [--seconds 60] [--times 3] [--only NAME ...]`.
 
-For each program (sipbalancer, Kamailio forward()): its peak in the closed loop, then so many times that in the open
-loop, then at once a sixth of it (half the peak, at three times), to see from when on nothing is lost any more. One call
-among 49 REGISTERs, so what becomes of calls in a storm of registrations is seen too. No phone repeats anything.
+For each program (sipbalancer, Kamailio forward()): its peak in the closed loop for as long as the storm will last, then
+so many times that in the open loop, then at once a sixth of it (half the peak, at three times), to see from when on
+nothing is lost any more. One call among 49 REGISTERs, so what becomes of calls in a storm of registrations is seen too.
+No phone repeats anything. What is kept of ended transactions fills for half a minute under any load, so memory is held
+against what it is after the peak: what the storm adds to that is the storm's.
 Rows go to bench/results/overload-*.tsv, a summary to stdout. Who is void says so: the generator was the bottleneck, or
 did not offer what it should.
 """
@@ -33,7 +35,6 @@ PHONES = 65_536
 PATIENCE = 0.5
 """Seconds; the queue of the program under test holds a tenth of a second."""
 IN_FLIGHT = 256
-PEAK_SECONDS = 3.0
 REGISTERING_SECONDS = 60.0
 """At most, for every phone's first registration."""
 SETTLE_SECONDS = 2.0
@@ -41,6 +42,8 @@ OFFERED = 0.95
 """Of what should have been offered: less, and the row is void."""
 PORT = 5060
 LOOK_SECONDS = 0.5
+LOOKS = 10
+"""So many are one entry of a row's series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,10 @@ class Row:
     """By the filter of the socket."""
     kernel_drops: int
     """At the full queue, of any kind."""
+    rss_idle: int
+    """KiB, all processes, when everybody had registered once."""
     rss_begin: int
-    """KiB, all processes."""
+    """After the peak, before the storm."""
     rss_max: int
     rss_end: int
     probes: int
@@ -88,6 +93,8 @@ class Row:
     """Seconds from the fall of the load to the beginning of the last transaction that was lost."""
     idle: float
     wrong: int
+    rss: str
+    """MiB every five seconds: at the peak | under the storm."""
     void: str
 
 
@@ -129,6 +136,11 @@ def resident(pid: int) -> int:
     """KiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+def series(looks: list[int]) -> str:
+    """MiB of every so many looks."""
+    return " ".join(f"{kib / 1024:.0f}" for kib in looks[::LOOKS])
 
 
 def socket_drops() -> int:
@@ -185,7 +197,8 @@ class Storm:
         with running(program, folder, self._cores.under_test) as process:
             pids = self._wait(phones, process, folder)
             everyone_registers(phones, pids)
-            peak = phones.run("storm", "closed", IN_FLIGHT, (1.0, PEAK_SECONDS), pids, block=False)
+            with Watch(pids, lambda: None) as calm:
+                peak = phones.run("storm", "closed", IN_FLIGHT, (1.0, self._seconds), pids, block=False)
             offered = self._times * peak.completed / peak.seconds
             say(f"{program.name}: peak {peak.completed / peak.seconds:,.0f}/s, now {offered:,.0f}/s are offered")
             drops, before = socket_drops(), Counts(status())
@@ -194,7 +207,7 @@ class Storm:
             after, drops = Counts(status()), socket_drops() - drops
             if watch.note:
                 say(watch.note)
-            return self._row(program, offered, peak, said, watch, before, after, drops)
+            return self._row(program, offered, peak, said, (calm, watch), before, after, drops)
 
     def _wait(self, phones: Load, process: subprocess.Popen[bytes], folder: Path) -> list[int]:
         until = time.monotonic() + 15
@@ -211,13 +224,13 @@ class Storm:
         offered: float,
         peak: Said,
         said: Said,
-        watch: Watch,
+        watches: tuple[Watch, Watch],
         before: Counts,
         after: Counts,
         drops: int,
     ) -> Row:
         best, done = peak.completed / peak.seconds, said.completed / said.seconds
-        ours = program.name == OURS
+        ours, (calm, watch) = program.name == OURS, watches
         shed = after.shed - before.shed
         idle = 1 - (said.all_cpu - said.put_cpu) / said.seconds / max(1, (os.cpu_count() or 2) - 1)
         return Row(
@@ -236,6 +249,7 @@ class Storm:
             calls_completed=said.calls_completed,
             shed=shed if ours else -1,
             kernel_drops=drops - shed,
+            rss_idle=calm.rss[0],
             rss_begin=watch.rss[0],
             rss_max=max(watch.rss),
             rss_end=watch.rss[-1],
@@ -245,6 +259,7 @@ class Storm:
             recovery=said.recovery,
             idle=idle,
             wrong=said.wrong,
+            rss=" | ".join(series(each.rss) for each in (calm, watch)),
             void=why_void(idle, said, offered),
         )
 
@@ -295,7 +310,9 @@ def summary(row: Row) -> Iterator[str]:
     yield f"  completed {row.completed:,.0f}/s, {row.ratio:.0%} of peak; messages {row.messages_ratio:.0%} of peak"
     yield f"  calls completed {row.calls_completed:,} of {row.calls:,}"
     yield f"  shed {row.shed:,}, dropped at the full queue {row.kernel_drops:,}"
-    yield f"  RSS {row.rss_begin} KiB, at most {row.rss_max}, at the end {row.rss_end}"
+    grown = f"at most {row.rss_max}, at the end {row.rss_end}"
+    yield f"  RSS {row.rss_idle} KiB, after so long at the peak {row.rss_begin}, in the storm {grown}"
+    yield f"  MiB every {LOOK_SECONDS * LOOKS:.0f} s: {row.rss}"
     yield f"  probes {row.probes}, failed {row.probes_failed}; looks with a false verdict {row.false_verdicts}"
     yield f"  nothing lost any more from {row.recovery:.2f} s after the load fell"
 
