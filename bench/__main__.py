@@ -1,10 +1,11 @@
 """`make bench`: every question of the bench, one after the other, then pictures and the README's tables.
 
-    python -m bench [--only speed flat pool overload plots table] [--rounds N] [--quick]
+    python -m bench [--only speed workers flat pool overload plots table] [--rounds N] [--quick]
 
-speed: the peers in one run (bench.run) · flat: by registrations and servers, memory (bench.flat, root) · pool: three
-real Asterisks with and without the balancer (bench.pool) · overload: three times the peak for a minute
-(bench.overload), only when named · plots, table. Rows are kept in bench/results/.
+speed: the peers in one run (bench.run) · workers: two of them on one core (bench.workers, root) · flat: by
+registrations and servers, memory (bench.flat, root) · pool: three real Asterisks with and without the balancer
+(bench.pool) · overload: three times the peak for a minute (bench.overload), only when named · plots, table. Rows are
+kept in bench/results/.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ from pathlib import Path
 
 from bench.run import CHECKOUT, say
 
-ROUNDS = {"speed": 3, "flat": 4, "pool": 3}
-MODULES = {"speed": "bench.run", "flat": "bench.flat", "pool": "bench.pool", "overload": "bench.overload"}
+ROUNDS = {"speed": 3, "workers": 7, "flat": 4, "pool": 3}
+MODULES = {
+    "speed": "bench.run",
+    "workers": "bench.workers",
+    "flat": "bench.flat",
+    "pool": "bench.pool",
+    "overload": "bench.overload",
+}
 LAST = ("plots", "table")
 
 
@@ -29,7 +36,7 @@ def commands(only: list[str], rounds: int | None, quick: bool) -> dict[str, list
             found[part] = [sys.executable, "-m", module, *(["--seconds", "10"] if quick else [])]
             continue
         count = rounds or (1 if quick else ROUNDS[part])
-        words = ["--quick"] if quick and part != "pool" else []
+        words = ["--quick"] if quick and part not in ("pool", "workers") else []
         found[part] = [sys.executable, "-m", module, "--rounds", str(count), *words]
     found["plots"] = [sys.executable, "-m", "bench.plots"]
     found["table"] = [sys.executable, "-m", "bench.table", "--write", str(Path("README.md"))]

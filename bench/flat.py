@@ -171,11 +171,12 @@ def bed(wish: Wish, folder: Path, generator: Path, cores: Cores) -> Iterator[Bed
         phones = Load(generator, wish.registrations, 1, cores.load, PATIENCE, inside)
         stack.callback(phones.close)
         process = stack.enter_context(running(sipbalancer(wish.servers), place, cores.under_test, inside))
-        _wait(phones, process, place)
+        wait(phones, process, place)
         yield Bed(wish, process, phones)
 
 
-def _wait(phones: Load, process: subprocess.Popen[bytes], folder: Path) -> None:
+def wait(phones: Load, process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Until it forwards. RuntimeError when it does not."""
     until = time.monotonic() + STARTED_WITHIN
     while time.monotonic() < until and process.poll() is None:
         time.sleep(0.5)
@@ -238,7 +239,7 @@ def kamailio_in_memory(most: int, folder: Path, generator: Path, cores: Cores) -
         with namespace() as inside, running(program, place, cores.under_test, inside) as process:
             phones = Load(generator, most, 1, cores.load, PATIENCE, inside)
             try:
-                _wait(phones, process, place)
+                wait(phones, process, place)
                 used = []
                 for first, last in ((0, FEW), (FEW, most)):
                     register(phones, first, last - first)
@@ -303,7 +304,8 @@ class Flat:
             self.memory += kamailio_in_memory(self._most.registrations, folder, generator, cores)
 
 
-def _missing() -> str:
+def missing() -> str:
+    """Why nothing can be measured here, "" when it can."""
     if os.geteuid():
         return "needs root: it makes network namespaces"
     return load.missing() or ("" if two_cores() else "one CPU only: nothing is measured")
@@ -317,7 +319,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--only", nargs="+", choices=QUESTIONS)
     asked = parser.parse_args(arguments)
-    if problem := _missing():
+    if problem := missing():
         say(f"bench.flat: {problem}")
         return 1
     cores = two_cores()

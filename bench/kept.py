@@ -9,6 +9,7 @@ from bench.flat_rows import CostRow, MemoryRow
 from bench.overload import Row as StormRow
 from bench.pool_rows import PoolRow
 from bench.rows import Row
+from bench.worker_rows import WorkerRow
 
 K = TypeVar("K")
 
@@ -21,6 +22,7 @@ class Kept:
         self.flat: list[CostRow] = self._of("flat", CostRow)
         self.memory: list[MemoryRow] = self._of("memory", MemoryRow)
         self.pool: list[PoolRow] = self._of("pool", PoolRow)
+        self.workers: list[WorkerRow] = self._of("workers", WorkerRow)
         self.overload: list[StormRow] = self._of("overload", StormRow)
 
     @staticmethod

@@ -21,6 +21,7 @@ from bench.pool_rows import PoolRow, pool_table
 from bench.programs import BEST_OF, BLIND, BOUND, FORWARD, OURS, OURS_2, T_RELAY
 from bench.rows import SATURATING, Row
 from bench.speed_table import best, lasting, latency_pairs, of, render, where
+from bench.worker_rows import WorkerRow, worker_table
 
 BEGIN = "<!-- bench: made by `python -m bench.table --write README.md` -->"
 END = "<!-- bench: end -->"
@@ -34,6 +35,7 @@ def short(kept: Kept) -> str:
     """What stands between the markers."""
     parts = [
         list(_speed(kept.speed)) if kept.speed else [],
+        list(worker_table(kept.workers)) if kept.workers else [],
         list(_flat(kept.flat)) if kept.flat else [],
         list(_memory(kept.memory)) if kept.memory else [],
         list(pool_table(kept.pool)) if kept.pool else [],
@@ -163,6 +165,7 @@ def _in_full(paths: Sequence[Path]) -> Iterator[str]:
         "flat": lambda path: "\n".join(flat_cost(list(rows.read_as(path, CostRow)))) + "\n",
         "memory": lambda path: "\n".join(flat_memory(list(rows.read_as(path, MemoryRow)))) + "\n",
         "pool": lambda path: "\n".join(pool_table(list(rows.read_as(path, PoolRow)))) + "\n",
+        "workers": lambda path: "\n".join(worker_table(list(rows.read_as(path, WorkerRow)))) + "\n",
         "overload": lambda path: "\n".join(_overload(list(rows.read_as(path, StormRow)))) + "\n",
         "speed": lambda path: render(list(rows.read(path))),
     }

@@ -15,6 +15,7 @@ from bench.pool_rows import PoolRow, pool_table
 from bench.programs import FORWARD, FORWARD_8, OURS, OURS_2, T_RELAY
 from bench.rows import Row, newest, read_as, write
 from bench.speed_table import render
+from bench.worker_rows import APART, ONE, TWO, WorkerRow, worker_table
 from tests.bench.test_run import row
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,6 +27,7 @@ class Some(Kept):
 
     def __init__(self, speed: list[Row] | None = None, flat: list[CostRow] | None = None) -> None:
         self.speed, self.flat, self.memory, self.pool, self.overload = speed or [], flat or [], [], [], []
+        self.workers = []
 
 
 def cost(number: int, registrations: int, servers: int, cpu_us: float, void: str = "") -> CostRow:
@@ -135,3 +137,17 @@ def test_the_newest_rows_are_those_of_the_last_name(tmp_path: Path, monkeypatch:
     for name in ("flat-2026-11-21T010000Z-b.tsv", "flat-2026-11-21T020000Z-a.tsv", "speed-2027.tsv"):
         (tmp_path / name).touch()
     assert newest("flat") == tmp_path / "flat-2026-11-21T020000Z-a.tsv"
+
+
+def test_workers_are_set_against_one_process_round_by_round() -> None:
+    def kept(number: int, way: str, cpu_us: float, least: float = 0.0, void: str = "") -> WorkerRow:
+        most = 1 - least if least else 0.0
+        return WorkerRow(*WHERE, number, way, "register", 1000, 256, cpu_us, 1.0, least, most, 0, 0, void)
+
+    rows = [kept(1, ONE, 10.0), kept(1, TWO, 12.0, 0.48), kept(1, APART, 11.0)]
+    rows += [kept(2, ONE, 20.0), kept(2, TWO, 22.0, 0.47), kept(2, APART, 99.0, void="wrong messages")]
+    lines = list(worker_table(rows))
+    assert "| one process | 15.0 | 1.00 [1.00-1.00] | void | no ratio |  |" in lines
+    assert "| 2 workers | 17.0 | 1.15 [1.10-1.20] | void | no ratio | 47.0% to 53.0% |" in lines
+    assert "| two balancers that share nothing | 11.0 | 1.10 [1.10-1.10] | void | no ratio |  |" in lines
+    assert "not measured" in lines[-1]
