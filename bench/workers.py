@@ -2,7 +2,7 @@
 
 Three ways, each in namespaces of its own, measured in turns A B C A B C: one process; `workers = 2`; and two balancers
 that know nothing of each other, with half of the clients and of the load each, at the same time. What the last costs
-more than the first is the price of sharing a core, whoever shares it. How evenly the kernel shares 1,000 client flows is
+more than the first is the price of sharing a core, whoever shares it. How evenly the kernel shares 1,000 clients is
 read from `status`. What two cores can do is not measured: on two CPUs the load needs one for itself.
 
 Rows go to bench/results/workers-*.tsv.
