@@ -47,6 +47,9 @@ QUESTIONS = ("registrations", "servers", "memory")
 MIXES = ("register", "call")
 IN_FLIGHT = 256
 STARTED_WITHIN = 120.0
+LOADED_WITHIN = 300.0
+STILL, STILL_BYTES = 5, 1 << 20
+"""Looks, a second apart, in each of which memory changes by less than that: all is loaded."""
 TRIES = 3
 PATIENCE = 10.0
 """Seconds a phone waits for its answer."""
@@ -127,6 +130,20 @@ def resident(pid: int) -> int:
     """Bytes of a process that are in memory and its own: not the pin table, which is a mapped file."""
     _, all_of_it, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
     return (all_of_it - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
+def settled(pid: int) -> int:
+    """The same, once it grows no more: Contacts are loaded beside traffic. RuntimeError when that takes too long."""
+    until = time.monotonic() + LOADED_WITHIN
+    held, last = 0, resident(pid)
+    while held < STILL:
+        if time.monotonic() > until:
+            raise RuntimeError(f"process {pid} still grows after {LOADED_WITHIN:g} s")
+        time.sleep(1.0)
+        now = resident(pid)
+        held = held + 1 if abs(now - last) < STILL_BYTES else 0
+        last = now
+    return last
 
 
 @contextmanager
@@ -218,7 +235,7 @@ def ours_in_memory(
     anew = []
     for wish in (few, most):
         with bed(wish, folder, generator, cores) as again:
-            anew.append(resident(again.process.pid))
+            anew.append(settled(again.process.pid))
     note = "pin, Contact and flow; a process started anew on what was kept"
     yield _memory("sipbalancer: all", first, last, pin + (anew[1] - anew[0]) / (last - first), note)
     grown = (filled[-1].resident - filled[0].resident) / (last - first)
