@@ -33,7 +33,7 @@ from bench.flat_rows import CostRow, MemoryRow
 from bench.flat_table import flat_cost, flat_memory
 from bench.load import Cores, Load
 from bench.programs import HERE, OURS, PROGRAMS, Program, kamailio, kamailio_missing
-from bench.run import family, running, say, this_host, two_cores
+from bench.run import family, keep, running, say, this_host, two_cores, until_forwards
 from sipbalancer.director.pins import PinTable
 
 ROOM = 1_100_000
@@ -98,8 +98,7 @@ class Bed:
     def measure(self, mix: str, times: Times, number: int) -> CostRow:
         pids = family(self.process.pid)
         said = self.phones.run(mix, "closed", IN_FLIGHT, (times.warm, times.seconds), pids, block=False)
-        others = max(1, (os.cpu_count() or 2) - 1)
-        idle = 1 - (said.all_cpu - said.put_cpu) / said.seconds / others
+        idle = rows.idle_share(said.all_cpu, said.put_cpu, said.seconds)
         return CostRow(
             *this_host(),
             round=number,
@@ -193,15 +192,9 @@ def bed(wish: Wish, folder: Path, generator: Path, cores: Cores) -> Iterator[Bed
 
 
 def wait(phones: Load, process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Until it forwards. RuntimeError when it does not."""
-    until = time.monotonic() + STARTED_WITHIN
-    while time.monotonic() < until and process.poll() is None:
-        time.sleep(0.5)
-        said = phones.run("register", "closed", 4, (0.0, 0.2), [process.pid], block=False)
-        if said.completed and not said.wrong and not said.lost:
-            time.sleep(2.0)  # every server has been probed
-            return
-    raise RuntimeError(f"does not forward:\n{(folder / 'log').read_text(errors='replace')[-2000:]}")
+    """Until it forwards, and every server has been probed. RuntimeError when it does not."""
+    until_forwards(phones, process, folder, STARTED_WITHIN)
+    time.sleep(2.0)
 
 
 def costs(
@@ -347,10 +340,7 @@ def main(arguments: list[str]) -> int:
     kept, memory = bench.costs, bench.memory
     for kind, found in (("flat", kept), ("memory", memory)):
         if found:
-            first = found[0]
-            path = rows.RESULTS / f"{kind}-{first.time.replace(':', '')}-{first.commit.rstrip('+')}.tsv"
-            rows.write(path, found)
-            say(f"rows kept in bench/results/{path.name}")
+            keep(kind, found)
     lines = [*(flat_cost(kept) if kept else ()), *(flat_memory(memory) if memory else ())]
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return int(bench.failed)

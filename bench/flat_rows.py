@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.rows import Origin
+
 
 @dataclass(frozen=True, slots=True)
-class CostRow:
+class CostRow(Origin):
     """One measurement of one bed."""
 
-    time: str
-    commit: str
-    python: str
-    machine: str
-    kernel: str
     round: int
     registrations: int
     servers: int
@@ -31,12 +28,7 @@ class CostRow:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryRow:
-    time: str
-    commit: str
-    python: str
-    machine: str
-    kernel: str
+class MemoryRow(Origin):
     what: str
     first: int
     """Registrations before,"""

@@ -22,13 +22,13 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench import load, rows
 from bench.load import Load
 from bench.programs import OURS, PROGRAMS
-from bench.run import CHECKOUT, INSIDE, Host, enter, loopback_up, running, say, this_host, two_cores
+from bench.run import INSIDE, enter, keep, loopback_up, running, say, this_host, two_cores
 from sipbalancer.cli.ask import ask
 from sipbalancer.config.parser import parse
 from sipbalancer.daemon.contacts import ContactFile
@@ -47,14 +47,9 @@ MAY_BE = 0.020
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Row(rows.Origin):
     """One phase. Milliseconds."""
 
-    time: str
-    commit: str
-    python: str
-    machine: str
-    kernel: str
     pins: int
     servers: int
     phase: str
@@ -175,7 +170,7 @@ def wait_until_ready(folder: Path, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError(f"not ready:\n{(folder / 'log').read_text(errors='replace')[-2000:]}")
 
 
-def measure(pins: int, servers: int, rounds: int, host: Host) -> Iterator[Row]:
+def measure(pins: int, servers: int, rounds: int, host: rows.Host) -> Iterator[Row]:
     cores = two_cores()
     assert cores is not None
     program = next(each for each in PROGRAMS if each.name == OURS)
@@ -235,11 +230,7 @@ def main(arguments: list[str]) -> int:
     except (RuntimeError, SipBalancerError) as error:
         say(str(error))
         return 1
-    path = rows.RESULTS / f"lag-{kept[0].time.replace(':', '')}-{kept[0].commit.rstrip('+')}.tsv"
-    lines = ["\t".join(field.name for field in fields(Row))]
-    lines += ["\t".join(rows.as_text(value) for value in astuple(row)) for row in kept]
-    path.write_text("\n".join(lines) + "\n")
-    say(f"rows kept in {path.relative_to(CHECKOUT)}")
+    keep("lag", kept)
     return 1 if any(row.least > 1e3 * MAY_BE for row in kept) else 0
 
 

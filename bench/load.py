@@ -70,9 +70,14 @@ def missing() -> str:
 
 
 def build(folder: Path) -> Path:
-    """Compile. CalledProcessError, with gcc's words on standard error, when that fails."""
-    program = folder / "load"
-    subprocess.run(["gcc", "-O2", "-Wall", "-o", str(program), str(HERE / "load.c"), "-lm"], check=True)
+    """The load, compiled; see `compiled`."""
+    return compiled("load", folder)
+
+
+def compiled(name: str, folder: Path) -> Path:
+    """NAME.c of this folder. CalledProcessError, with gcc's words on standard error, when that fails."""
+    program = folder / name
+    subprocess.run(["gcc", "-O2", "-Wall", "-o", str(program), str(HERE / f"{name}.c"), "-lm"], check=True)
     return program
 
 

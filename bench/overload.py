@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import load, rows
 from bench.load import Cores, Load, Said
 from bench.programs import FORWARD, OURS, PROGRAMS, Program
-from bench.run import CHECKOUT, INSIDE, Host, enter, family, loopback_up, running, say, this_host, two_cores
+from bench.run import INSIDE, enter, family, keep, loopback_up, running, say, this_host, two_cores, until_forwards
 from sipbalancer.cli.ask import ask
 from sipbalancer.errors import SipBalancerError
 
@@ -47,14 +45,9 @@ LOOKS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Row(rows.Origin):
     """One program, its peak and what became of it under the storm. What it cannot say of itself is -1."""
 
-    time: str
-    commit: str
-    python: str
-    machine: str
-    kernel: str
     program: str
     version: str
     seconds: float
@@ -170,7 +163,7 @@ class Counts:
 class Storm:
     """One run of all programs."""
 
-    def __init__(self, seconds: float, times: float, cores: Cores, host: Host) -> None:
+    def __init__(self, seconds: float, times: float, cores: Cores, host: rows.Host) -> None:
         self._seconds = seconds
         self._times = times
         self._cores = cores
@@ -195,7 +188,8 @@ class Storm:
             return status_of(folder) if program.name == OURS else None
 
         with running(program, folder, self._cores.under_test) as process:
-            pids = self._wait(phones, process, folder)
+            until_forwards(phones, process, folder)
+            pids = family(process.pid)
             everyone_registers(phones, pids)
             with Watch(pids, lambda: None) as calm:
                 peak = phones.run("storm", "closed", IN_FLIGHT, (1.0, self._seconds), pids, block=False)
@@ -208,15 +202,6 @@ class Storm:
             if watch.note:
                 say(watch.note)
             return self._row(program, offered, peak, said, (calm, watch), before, after, drops)
-
-    def _wait(self, phones: Load, process: subprocess.Popen[bytes], folder: Path) -> list[int]:
-        until = time.monotonic() + 15
-        while time.monotonic() < until and process.poll() is None:
-            time.sleep(0.3)
-            said = phones.run("register", "closed", 4, (0.0, 0.2), [process.pid], block=False)
-            if said.completed and not said.wrong and not said.lost:
-                return family(process.pid)
-        raise RuntimeError(f"does not forward:\n{(folder / 'log').read_text(errors='replace')[-2000:]}")
 
     def _row(
         self,
@@ -232,7 +217,7 @@ class Storm:
         best, done = peak.completed / peak.seconds, said.completed / said.seconds
         ours, (calm, watch) = program.name == OURS, watches
         shed = after.shed - before.shed
-        idle = 1 - (said.all_cpu - said.put_cpu) / said.seconds / max(1, (os.cpu_count() or 2) - 1)
+        idle = rows.idle_share(said.all_cpu, said.put_cpu, said.seconds)
         return Row(
             *self._host,
             program=program.name,
@@ -296,13 +281,6 @@ def status_of(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def write(path: Path, kept: list[Row]) -> None:
-    lines = ["\t".join(field.name for field in fields(Row))]
-    lines += ["\t".join(rows.as_text(value) for value in astuple(row)) for row in kept]
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
-
-
 def summary(row: Row) -> Iterator[str]:
     yield f"{row.program}{f' [void: {row.void}]' if row.void else ''}"
     times = f"{row.offered / row.peak:.1f} x its peak of {row.peak:,.0f}/s"
@@ -346,9 +324,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.flush()
     if not kept:
         return 1
-    path = rows.RESULTS / f"overload-{kept[0].time.replace(':', '')}-{kept[0].commit.rstrip('+')}.tsv"
-    write(path, kept)
-    say(f"rows kept in {path.relative_to(CHECKOUT)}")
+    keep("overload", kept)
     return 0 if len(kept) == len(wanted) and not any(row.void for row in kept) else 1
 
 

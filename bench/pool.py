@@ -22,9 +22,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
 
-from bench import rows
 from bench.pool_rows import PoolRow, pool_table
-from bench.run import CHECKOUT, INSIDE, enter, loopback_up, say, this_host
+from bench.run import CHECKOUT, INSIDE, enter, keep, loopback_up, say, this_host
 from sipbalancer.demo.asterisk import Instance, Release, User, fetch
 from sipbalancer.errors import EnvironmentFault
 
@@ -242,9 +241,7 @@ def main(arguments: list[str]) -> int:
         return enter("bench.pool", arguments)
     loopback_up()
     kept = list(run(asked.rounds, asked.seconds))
-    path = rows.RESULTS / f"pool-{kept[0].time.replace(':', '')}-{kept[0].commit.rstrip('+')}.tsv"
-    rows.write(path, kept)
-    say(f"rows kept in bench/results/{path.name}")
+    keep("pool", kept)
     sys.stdout.writelines(f"{line}\n" for line in pool_table(kept))
     return 0
 

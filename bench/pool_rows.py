@@ -6,16 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from bench.rows import Origin
+
 
 @dataclass(frozen=True, slots=True)
-class PoolRow:
+class PoolRow(Origin):
     """One measurement of one way to the pool."""
 
-    time: str
-    commit: str
-    python: str
-    machine: str
-    kernel: str
     round: int
     way: str
     """direct (each phone knows its server) or sipbalancer (all know the virtual address)."""

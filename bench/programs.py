@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from bench import load
+
 HERE = Path(__file__).parent
 MODULES = (Path("/usr/lib/nginx/modules"), Path("/usr/share/nginx/modules"), Path("/usr/lib64/nginx/modules"))
 
@@ -89,9 +91,7 @@ def _no_gcc() -> str:
 
 def bound(folder: Path) -> list[str]:
     """Compiled where it runs. CalledProcessError when that fails."""
-    program = str(folder / "bound")
-    subprocess.run(["gcc", "-O2", "-Wall", "-o", program, str(HERE / "bound.c")], check=True)
-    return [program, "5060", "5070"]
+    return [str(load.compiled("bound", folder)), "5060", "5070"]
 
 
 def _sipbalancer(folder: Path, words: str = "") -> list[str]:

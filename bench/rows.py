@@ -5,6 +5,7 @@ Nothing is measured here and nothing rendered.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +21,13 @@ IDLE = 0.15
 """Share of the other CPUs that must be left over, or the load was the bottleneck."""
 
 
+Host = tuple[str, str, str, str, str]
+"""The values of an Origin, in order."""
+
+
 @dataclass(frozen=True, slots=True)
-class Row:
-    """Times in the unit their name says. What is empty (`void`, `note`) is good."""
+class Origin:
+    """How every row begins, whatever it is of."""
 
     time: str
     """UTC, ISO 8601: when the run (all rows of one command) began."""
@@ -31,6 +36,12 @@ class Row:
     python: str
     machine: str
     kernel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Origin):
+    """Times in the unit their name says. What is empty (`void`, `note`) is good."""
+
     round: int
     program: str
     version: str
@@ -103,6 +114,12 @@ def why_void(loop: str, in_flight: int, busy: float, idle: float, messages: int,
     if loop == "closed" and in_flight >= SATURATING and busy < SATURATED:
         return f"its core was less than {SATURATED:.0%} busy"
     return ""
+
+
+def idle_share(all_cpu: float, put_cpu: float, seconds: float) -> float:
+    """Of the CPUs that the program under test does not have: what nobody used of them. Seconds of CPU, of all processes
+    and of the program's."""
+    return 1 - (all_cpu - put_cpu) / seconds / max(1, (os.cpu_count() or 2) - 1)
 
 
 def write(path: Path, rows: Sequence[Any]) -> None:

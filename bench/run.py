@@ -62,16 +62,6 @@ QUICK = Plan(2, 0.2, 0.5, 2048, 1.0, 0.0)
 FULL = Plan(3, 0.3, 1.5, 8192, 6.0, 45.0)
 
 
-class Host(NamedTuple):
-    """What stands in every row of a run."""
-
-    time: str
-    commit: str
-    python: str
-    machine: str
-    kernel: str
-
-
 def say(text: str) -> None:
     sys.stderr.write(f"bench: {text}\n")
     sys.stderr.flush()
@@ -99,11 +89,17 @@ def main(arguments: list[str]) -> int:
     measured = bench.measure([each for each in programs if each.name not in problems])
     if not measured:
         return 1
-    path = rows.RESULTS / f"speed-{measured[0].time.replace(':', '')}-{measured[0].commit.rstrip('+')}.tsv"
-    rows.write(path, measured)
-    say(f"rows kept in {path.relative_to(CHECKOUT)}")
+    keep("speed", measured)
     sys.stdout.write(render(measured))
     return 1 if problems or bench.failed else 0
+
+
+def keep(kind: str, kept: Sequence[rows.Origin]) -> None:
+    """Write the rows of a run to bench/results/, and say where."""
+    first = kept[0]
+    path = rows.RESULTS / f"{kind}-{first.time.replace(':', '')}-{first.commit.rstrip('+')}.tsv"
+    rows.write(path, kept)
+    say(f"rows kept in {path.relative_to(CHECKOUT)}")
 
 
 def _asked_for(program: Program, words: Sequence[str]) -> bool:
@@ -155,7 +151,7 @@ def loopback_up() -> None:
 
 
 @cache
-def this_host() -> Host:
+def this_host() -> rows.Host:
     """The same for all rows of a run: asked once."""
 
     def git(*words: str) -> str:
@@ -166,7 +162,7 @@ def this_host() -> Host:
     cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
     began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     commit = (git("rev-parse", "--short", "HEAD") or "?") + changed
-    return Host(began, commit, rows.python_build(), f"{cpu}, {os.cpu_count()} CPUs", platform.release())
+    return began, commit, rows.python_build(), f"{cpu}, {os.cpu_count()} CPUs", platform.release()
 
 
 def _lines(path: str) -> list[str]:
@@ -176,7 +172,7 @@ def _lines(path: str) -> list[str]:
 class Bench:
     """One run."""
 
-    def __init__(self, plan: Plan, cores: Cores, host: Host) -> None:
+    def __init__(self, plan: Plan, cores: Cores, host: rows.Host) -> None:
         self._plan = plan
         self._cores = cores
         self._host = host
@@ -204,7 +200,9 @@ class Bench:
         phones = Load(generator, self._plan.phones, program.hops, self._cores.load)
         try:
             with running(program, folder, self._cores.under_test) as process:
-                pids = self._wait(phones, process, folder)
+                until_forwards(phones, process, folder)
+                time.sleep(0.5)
+                pids = family(process.pid)
                 version = program.version()
                 phones.run("register", "closed", IN_FLIGHT[-1], (0.0, self._plan.heat), pids, block=False)
                 for mix in MIXES:
@@ -224,17 +222,6 @@ class Bench:
     @property
     def _spans(self) -> tuple[float, float]:
         return self._plan.warm, self._plan.seconds
-
-    def _wait(self, phones: Load, process: subprocess.Popen[bytes], folder: Path) -> list[int]:
-        """Until REGISTERs pass without a fault; the processes whose time counts. RuntimeError after 15 s."""
-        until = time.monotonic() + 15
-        while time.monotonic() < until and process.poll() is None:
-            time.sleep(0.3)
-            said = phones.run("register", "closed", 4, (0.0, 0.2), [process.pid], block=False)
-            if said.completed and not said.wrong and not said.lost:
-                time.sleep(0.5)
-                return family(process.pid)
-        raise RuntimeError(f"does not forward:\n{(folder / 'log').read_text(errors='replace')[-2000:]}")
 
     def _half_loads(self, program: Program, mix: str) -> list[float]:
         """Half of Kamailio's saturation in this run, transactions per second; our own half where there is no peer."""
@@ -264,8 +251,7 @@ class Bench:
         said: Said,
     ) -> None:
         busy = said.put_cpu / said.seconds
-        others = max(1, (os.cpu_count() or 2) - 1)
-        idle = 1 - (said.all_cpu - said.put_cpu) / said.seconds / others
+        idle = rows.idle_share(said.all_cpu, said.put_cpu, said.seconds)
         lost = said.lost + max(0, said.missing_acks) + (0 if size else said.skipped)
         row = Row(
             *self._host,
@@ -318,6 +304,17 @@ def running(program: Program, folder: Path, core: int, inside: Sequence[str] = (
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def until_forwards(phones: Load, process: subprocess.Popen[bytes], folder: Path, within: float = 15.0) -> None:
+    """Until REGISTERs pass without a fault. RuntimeError when they do not `within` so many seconds."""
+    until = time.monotonic() + within
+    while time.monotonic() < until and process.poll() is None:
+        time.sleep(0.3)
+        said = phones.run("register", "closed", 4, (0.0, 0.2), [process.pid], block=False)
+        if said.completed and not said.wrong and not said.lost:
+            return
+    raise RuntimeError(f"does not forward:\n{(folder / 'log').read_text(errors='replace')[-2000:]}")
 
 
 def family(pid: int) -> list[int]:

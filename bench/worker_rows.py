@@ -6,20 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from bench.rows import Origin
+
 ONE, TWO, APART = "one process", "2 workers", "two balancers that share nothing"
 WAYS = (ONE, TWO, APART)
 MIXES = ("register", "call")
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerRow:
+class WorkerRow(Origin):
     """One measurement of one way, all of its processes on one core."""
 
-    time: str
-    commit: str
-    python: str
-    machine: str
-    kernel: str
     round: int
     way: str
     mix: str

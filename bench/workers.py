@@ -11,7 +11,6 @@ Rows go to bench/results/workers-*.tsv.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from bench import load, rows
 from bench.flat import PATIENCE, missing, namespace, wait
 from bench.load import Cores, Load, Said
 from bench.programs import OURS, OURS_2, PROGRAMS
-from bench.run import family, running, say, this_host, two_cores
+from bench.run import family, keep, running, say, this_host, two_cores
 from bench.worker_rows import APART, MIXES, ONE, TWO, WAYS, WorkerRow, worker_table
 from sipbalancer.cli.ask import ask
 
@@ -66,7 +65,7 @@ class Bed:
         said = self.run(mix, (WARM, seconds))
         messages, cpu = sum(each.messages for each in said), sum(each.put_cpu for each in said)
         span = max(each.seconds for each in said)
-        idle = 1 - (max(each.all_cpu for each in said) - cpu) / span / max(1, (os.cpu_count() or 2) - 1)
+        idle = rows.idle_share(max(each.all_cpu for each in said), cpu, span)
         wrong = sum(each.wrong for each in said)
         shares = [share for part in self._parts for share in part.shares()] or [0.0]
         return WorkerRow(
@@ -131,10 +130,7 @@ def main(arguments: list[str]) -> int:
     except RuntimeError as error:
         say(f"not measured: {error}")
         return 1
-    first = kept[0]
-    path = rows.RESULTS / f"workers-{first.time.replace(':', '')}-{first.commit.rstrip('+')}.tsv"
-    rows.write(path, kept)
-    say(f"rows kept in bench/results/{path.name}")
+    keep("workers", kept)
     sys.stdout.writelines(f"{line}\n" for line in worker_table(kept))
     return 0
 

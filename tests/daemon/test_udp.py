@@ -240,28 +240,19 @@ def test_refusals_are_heard_while_traffic_never_pauses(place: Place) -> None:
     place.run(scene)
 
 
-def test_in_a_small_batch_each_answer_leaves_at_once(place: Place) -> None:
+@pytest.mark.parametrize(("count", "sent_before"), [(3, [0, 1, 2]), (SMALL + 1, [0] * (SMALL + 1))])
+def test_the_answers_of_a_small_batch_leave_at_once_those_of_a_large_one_together(
+    place: Place, count: int, sent_before: list[int]
+) -> None:
     async def scene() -> None:
         core, leg, sent = Echo(), place.leg(), []
         edge, client = place.edge(core, leg, start=False), place.client(leg)
         core.answer = lambda data, flow_in: sent.append(edge.counters.sent) or (data, flow_in)  # type: ignore[method-assign, func-returns-value]
-        client.say(b"a", b"b", b"c")
+        words = [b"%d" % i for i in range(count)]
+        client.say(*words)
         edge.start(asyncio.get_running_loop())
-        assert [await client.hear() for _ in "abc"] == [b"a", b"b", b"c"]
-        assert sent == [0, 1, 2]
-
-    place.run(scene)
-
-
-def test_a_large_batch_leaves_together(place: Place) -> None:
-    async def scene() -> None:
-        core, leg, sent = Echo(), place.leg(), []
-        edge, client = place.edge(core, leg, start=False), place.client(leg)
-        core.answer = lambda data, flow_in: sent.append(edge.counters.sent) or (data, flow_in)  # type: ignore[method-assign, func-returns-value]
-        client.say(*[b"x"] * (SMALL + 1))
-        edge.start(asyncio.get_running_loop())
-        await core.until(lambda: len(sent) == SMALL + 1)
-        assert sent == [0] * (SMALL + 1)
+        assert [await client.hear() for _ in words] == words
+        assert sent == sent_before
 
     place.run(scene)
 
