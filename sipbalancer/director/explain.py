@@ -115,7 +115,7 @@ def explain(real: State, leg: int, data: bytes, source: bytes | None, now: float
         sender=sender,
         facts=facts,
         steps=steps,
-        outcome=_outcome(data, out, sends, reason, len(state.held) > len(real.held)),
+        outcome=_outcome(data, out, sends, reason, len(state.transactions.held) > len(real.transactions.held)),
         by=_counted(chosen, service.chosen),
         reason=reason,
         sends=sends,

@@ -318,14 +318,14 @@ class Retries:
             self.settle(transaction, now, speaks_for_server=True)
             return True
         self._state.suspects[transaction.server.health] = None
-        self._state.held[transaction.key] = transaction
+        self._state.transactions.held[transaction.key] = transaction
         self._wake(transaction, now + transaction.server.health.evidence.wait)
         return True
 
     def settle(self, transaction: Transaction, now: float, *, speaks_for_server: bool = False) -> None:
         """A held 503: the probe's word is in (or late). It moves, or the 503 was this one request's result."""
         held, transaction.held = transaction.held, None
-        self._state.held.pop(transaction.key, None)
+        self._state.transactions.held.pop(transaction.key, None)
         if held is None or self._state.transactions.pending.get(transaction.key) is not transaction:
             return  # something else ended it meanwhile
         old = transaction.server
@@ -339,7 +339,9 @@ class Retries:
 
     def probed(self, servers: list[RealServer], now: float) -> None:
         """A probe's outcome is known: 503s that waited for it are decided."""
-        self._answered.extend([key for key, transaction in self._state.held.items() if transaction.server in servers])
+        self._answered.extend(
+            [key for key, transaction in self._state.transactions.held.items() if transaction.server in servers]
+        )
         self._take(self._answered, now, self.settle)
 
 

@@ -213,7 +213,7 @@ def shadow_of(state: State, now: float) -> State:
         memo[id(queue)] = deque()
     for line in state.lines._lines.values():
         memo[id(line)] = line.copy()  # what waits there is never changed
-    tables: tuple[dict[Any, Any], ...] = (transactions.pending, state.held, state.dialogs.held, repeats._sayings)
+    tables: tuple[dict[Any, Any], ...] = (transactions.pending, transactions.held, state.dialogs.held, repeats._sayings)
     for table in tables:
         memo[id(table)] = Overlay(table, memo)
     for owner in (state, state.acks, transactions):

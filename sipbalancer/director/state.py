@@ -87,8 +87,6 @@ class State:
         """The pins began in an empty state folder, not after a loss."""
         self.probed: frozenset[Health] = frozenset()
         """Whose verdicts are kept up to date."""
-        self.held: dict[bytes, Transaction] = self.transactions.held
-        """Transactions whose 503 waits for a probe's word."""
         self.internal_errors = 0
         self.last_error = ""
         self._events: dict[str, None] = {}

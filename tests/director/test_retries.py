@@ -93,9 +93,9 @@ def test_a_503_whose_server_changes_its_mind_waits_no_more() -> None:
     stage = Stage(service_of())
     out, server = stage.sent(request())
     assert stage.send(answer(out, 503), server) is None
-    assert len(stage.table.state.held) == 1
+    assert len(stage.table.state.transactions.held) == 1
     assert status_of(stage.sent(answer(out, 486), server)[0]) == 486
-    assert not stage.table.state.held and not stage.table.state.transactions.pending
+    assert not stage.table.state.transactions.held and not stage.table.state.transactions.pending
     stage.judge(server)
     assert stage.due(0.5) == []
 
