@@ -197,15 +197,16 @@ class FleetBalancer(Balancer):
         super()._probed(target, outcome)
         if health is not None:
             self._leader.probed(health)
-        self._leader.publish()
+            self._leader.publish(health)
 
     def _silent(self, target: ProbeTarget, sent: float) -> None:
         self._leader.gather()
         super()._silent(target, sent)
-        self._leader.publish()
+        self._leader.publish(self._healths.get(target.health_key))
 
     def _tell(self, transitions: tuple[Transition, ...]) -> tuple[Transition, ...]:
-        self._leader.publish()
+        if transitions:
+            self._leader.publish()
         return super()._tell(transitions)
 
     # Showing.

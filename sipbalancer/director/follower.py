@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from sipbalancer.director.seat import Seat
 from sipbalancer.director.service import RealServer
-from sipbalancer.director.stripes import Record, Stripes, WorkerEvidence
+from sipbalancer.director.stripes import Stripes, WorkerEvidence
 from sipbalancer.director.table import ServiceTable
 from sipbalancer.director.verdict import Verdict
 from sipbalancer.director.words import Flag, Word, Words
@@ -29,6 +29,9 @@ class Follower:
         self._seat = seat
         self._taken = -1
         self._told: dict[int, float] = {}
+        self._given: dict[int, tuple[float, ...]] = {}
+        """What stands in the own stripe, by serial."""
+        self._others = tuple(worker for worker in range(seat.of) if worker != seat.number)
 
     # Words.
 
@@ -77,10 +80,10 @@ class Follower:
 
     def give(self) -> None:
         """Every 50 ms: write the own stripe, and see what the others have heard of those in doubt."""
-        others = [worker for worker in range(self._seat.of) if worker != self._seat.number]
+        stripes, others = self._stripes, self._others
         for server in self._servers():
-            evidence = server.health.evidence
-            record = Record(
+            evidence, serial = server.health.evidence, server.serial
+            record = (
                 evidence.heard,
                 evidence.heard_new,
                 evidence.own,
@@ -88,14 +91,15 @@ class Follower:
                 evidence.unanswered,
                 server.transactions,
             )
-            self._stripes.write(self._seat.number, server.serial, record)
-            seen = [self._stripes.read(worker, server.serial) for worker in others]
-            server.elsewhere = int(sum(each.transactions for each in seen))
+            if record != self._given.get(serial):
+                self._given[serial] = record
+                stripes.write(self._seat.number, serial, record)
+            server.elsewhere = int(sum([stripes.transactions(worker, serial) for worker in others]))
             if evidence.suspected or server.verdict is not Verdict.UP:
-                for each in seen:
-                    evidence.heard = max(evidence.heard, each.heard)
-                    evidence.heard_new = max(evidence.heard_new, each.heard_new)
-                    evidence.own = max(evidence.own, each.own)
+                for seen in [stripes.read(worker, serial) for worker in others]:
+                    evidence.heard = max(evidence.heard, seen.heard)
+                    evidence.heard_new = max(evidence.heard_new, seen.heard_new)
+                    evidence.own = max(evidence.own, seen.own)
 
     def doubts(self) -> list[tuple[int, bool]]:
         """What the control process is asked to probe since the last call, as `Leader.suspect` takes it."""

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _RECORD = struct.Struct("=6d")
-_STRIPE = MAX_SERVERS * _RECORD.size
+RECORD_SIZE = _RECORD.size
+_STRIPE = MAX_SERVERS * RECORD_SIZE
+_STRIPE_WORDS = _STRIPE // 8
+_RECORD_WORDS = RECORD_SIZE // 8
+_TRANSACTIONS_WORD = 5
 
 
 def stripes_size(workers: int) -> int:
@@ -45,15 +49,32 @@ class Stripes:
     def __init__(self, buffer: WriteableBuffer) -> None:
         self._memory = memoryview(buffer).cast("B")
         self.workers = len(self._memory) // _STRIPE
+        self._words = self._memory[: self.workers * _STRIPE].cast("d")
 
     def close(self) -> None:
+        self._words.release()
         self._memory.release()
 
-    def write(self, worker: int, serial: int, record: Record) -> None:
-        _RECORD.pack_into(self._memory, worker * _STRIPE + serial * _RECORD.size, *record)
+    def write(self, worker: int, serial: int, record: tuple[float, ...]) -> None:
+        """`record` as `Record` has it."""
+        _RECORD.pack_into(self._memory, worker * _STRIPE + serial * RECORD_SIZE, *record)
 
     def read(self, worker: int, serial: int) -> Record:
-        return Record(*_RECORD.unpack_from(self._memory, worker * _STRIPE + serial * _RECORD.size))
+        return Record(*_RECORD.unpack_from(self._memory, worker * _STRIPE + serial * RECORD_SIZE))
+
+    def transactions(self, worker: int, serial: int) -> float:
+        """Of one record, for a tenth of what `read` takes."""
+        return self._words[worker * _STRIPE_WORDS + serial * _RECORD_WORDS + _TRANSACTIONS_WORD]
+
+    def image(self, worker: int, records: int) -> bytes:
+        """The worker's first `records` records as they are now: what is equal to an older image has not changed."""
+        start = worker * _STRIPE
+        return bytes(self._memory[start : start + records * RECORD_SIZE])
+
+
+def record_in(image: bytes, serial: int) -> Record:
+    """One record of an image."""
+    return Record(*_RECORD.unpack_from(image, serial * RECORD_SIZE))
 
 
 class WorkerEvidence(Evidence):

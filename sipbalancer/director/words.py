@@ -57,12 +57,7 @@ class Word(NamedTuple):
     """How many outcomes came of probes that a worker had asked for."""
     heard: float
     heard_new: float
-    """The last answers to probes; alone they are no reason to write."""
-
-    @property
-    def matter(self) -> tuple[float, ...]:
-        """What a worker must learn at once."""
-        return self[:-2]
+    """The last answers to probes; alone they are no reason to write, so they stand last."""
 
 
 class Words:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sipbalancer.director.verdict import ProbeResult, Verdict
 from tests.director.crew import SERVERS, Crew
-from tests.director.stage import A, B, answer, real, request, route_of, service_of
+from tests.director.stage import A, B, answer, packed, real, request, route_of, service_of
 
 
 def verdict(crew: Crew) -> Verdict:
@@ -101,3 +101,63 @@ def test_an_outcome_is_told_only_to_who_asked() -> None:
     assert not crew.table.healths[0].evidence.suspected
     crew.judge()
     assert memoryview(crew.words).cast("q")[0] == generation + 2
+
+
+def test_answers_to_probes_alone_are_no_reason_to_write() -> None:
+    crew = Crew(service_of(real(A)))
+    (health,) = crew.table.healths
+    health.evidence.heard = health.evidence.heard_new = crew.now + 99.0
+    assert not crew.leader.publish()
+    crew.leader.suspect([(crew.table.state.services[0].servers[0].serial, False)], crew.now)
+    crew.leader.probed(health)
+    assert crew.leader.publish()
+
+
+def test_an_outcome_writes_the_words_of_its_own_server_and_the_tick_those_of_all() -> None:
+    crew = Crew(service_of(real(A), real(B)))
+    one, two = crew.table.healths
+    for health in (one, two):
+        health.evidence.suspect(crew.now)
+    assert crew.leader.publish(one)
+    assert not crew.leader.publish(one)
+    assert crew.leader.publish()
+    crew.tick()
+    assert all(member.server(each).health.evidence.suspected for member in crew.members for each in (A, B))
+
+
+def test_what_was_gathered_is_not_counted_twice() -> None:
+    crew = Crew(service_of(real(A), real(B)))
+    one = crew.members[0].server(A)
+    one.health.evidence.unanswered, one.transactions = 3, 2
+    for _ in range(3):
+        crew.tick()
+    server = crew.table.state.services[0].by_packed[packed(A)]
+    assert (server.health.evidence.unanswered, server.transactions) == (3, 2)
+    one.health.evidence.unanswered = 4
+    crew.tick()
+    assert server.health.evidence.unanswered == 4
+
+
+def test_a_server_that_a_new_file_brings_back_is_gathered_at_once() -> None:
+    crew = Crew(service_of(real(A)))
+    for seat, member in enumerate(crew.members):
+        member.server(A).transactions = seat + 1
+    crew.tick()
+    crew.table.apply(crew.config.model_copy(update={"virtual": (service_of(real(B)),)}), crew.now)
+    crew.tick()
+    crew.table.apply(crew.config, crew.now)
+    crew.tick()
+    assert crew.table.state.services[0].by_packed[packed(A)].transactions == 3
+
+
+def test_two_services_with_one_server_are_one_evidence_and_two_counts() -> None:
+    crew = Crew(service_of(real(A)), service_of(real(A), port=5070))
+    for member in crew.members:
+        for count, service in enumerate(member.table.state.services.values(), 1):
+            service.by_packed[packed(A)].transactions = count
+        member.server(A).health.evidence.unanswered = 1
+    crew.tick()
+    crew.tick()
+    servers = [service.by_packed[packed(A)] for service in crew.table.state.services.values()]
+    assert [server.transactions for server in servers] == [2, 4]
+    assert [server.health.evidence.unanswered for server in servers] == [2, 2]

@@ -31,8 +31,3 @@ def test_a_writer_that_died_in_the_middle_is_followed_by_one_that_does_not() -> 
     words.write({1: WORD})
     assert words.generation == 6
     words.close()
-
-
-def test_answers_to_probes_alone_do_not_matter() -> None:
-    assert WORD.matter == WORD._replace(heard=99.0, heard_new=99.0).matter
-    assert WORD.matter != WORD._replace(told=99.0).matter
