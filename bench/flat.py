@@ -35,6 +35,7 @@ from bench.load import Cores, Load
 from bench.programs import HERE, OURS, PROGRAMS, Program, kamailio, kamailio_missing
 from bench.run import family, keep, running, say, this_host, two_cores, until_forwards
 from sipbalancer.director.pins import PinTable
+from sipbalancer.director.refreshes import Refreshes
 
 ROOM = 1_100_000
 """`registrations` of every bed."""
@@ -225,11 +226,12 @@ def ours_in_memory(
     first, last = few.registrations, most.registrations
     pin = PinTable.size_for(ROOM + CALLS) / (ROOM + CALLS)
     yield _memory("sipbalancer: pin", 0, ROOM + CALLS, pin, "a table of this size from the start")
+    pin += Refreshes.size_for(ROOM) / ROOM
     anew = []
     for wish in (few, most):
         with bed(wish, folder, generator, cores) as again:
             anew.append(settled(again.process.pid))
-    note = "pin, Contact and flow; a process started anew on what was kept"
+    note = "pin, refresh, Contact and flow; a process started anew on what was kept"
     yield _memory("sipbalancer: all", first, last, pin + (anew[1] - anew[0]) / (last - first), note)
     grown = (filled[-1].resident - filled[0].resident) / (last - first)
     note = "the same while all of them register at once: 32 s of ended transactions beside"

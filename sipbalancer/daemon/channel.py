@@ -104,8 +104,10 @@ class Flows(SmallCache[bytes, Flow]):
         self.leg = leg
 
     def __missing__(self, packed: bytes) -> Flow:
-        flow = self.older.get(packed) or flow_of(self.leg, packed)
-        self.keep(packed, flow)
+        flow = self.again(packed)
+        if flow is None:
+            flow = flow_of(self.leg, packed)
+            self.keep(packed, flow)
         return flow
 
 

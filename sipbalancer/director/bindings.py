@@ -7,7 +7,8 @@ Operations: learn (each 2xx to REGISTER), find by Contact, by Contact user, by A
 Goals: two phones on one AoR are two bindings; no dict grows above 64k entries; expiry without pauses; a million of them
 are nothing that the garbage collector walks over.
 Plan: AoR key -> the records of its Contacts in one bytes value, and one index of 60-bit hashes (Contact, Contact user,
-client address) -> AoR key; both in shards. An index entry may be stale: what it leads to is always compared.
+client address) -> AoR key; both in shards. An index entry may be stale: what it leads to is always compared. The times
+of a Contact that is alone are those of `refreshes`, where they are; its record is as old as the last look of the sweep.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import NamedTuple
 
+from sipbalancer.director.refreshes import Refreshes
 from sipbalancer.sip.contacts import identity
 
 _SHARD = 49152
@@ -28,7 +30,6 @@ _KEY = (1 << 60) - 1
 
 _HEAD = Struct("<ddiIII")
 """A record begins: expiry, expiry the state folder was told, serial, lengths of URI, client and AoR behind it."""
-_TIMES = Struct("<dd")
 
 LONGEST = 1024
 """Octets of a Contact's URI. Phones write 40 to 250; a registered one could fill the memory with 20,000 each."""
@@ -136,6 +137,7 @@ class Bindings:
         self._shards = max(_LEAST_SHARDS, -(-_INDEXED * limit // _SHARD))
         self._aors: tuple[dict[int, bytes], ...] = tuple({} for _ in range(self._shards))
         self._index: tuple[dict[int, int], ...] = tuple({} for _ in range(self._shards))
+        self._refreshes = Refreshes(limit)
         self._changed: dict[tuple[bytes, bytes], Bound] = {}
         self._telling: list[Bound] = []
         """What `changes` has begun to tell, the oldest last."""
@@ -153,7 +155,16 @@ class Bindings:
         return tuple(bound for bound in self._bound(key) if bound.expires > now)
 
     def _bound(self, key: int) -> tuple[Bound, ...]:
-        return read_bounds(self._aors[key % self._shards].get(key))
+        held = read_bounds(self._aors[key % self._shards].get(key))
+        if len(held) == 1:
+            self._look_up(key, held[0])
+        return held
+
+    def _look_up(self, key: int, bound: Bound) -> None:
+        """The times of an AoR's only Contact."""
+        times = self._refreshes.times(key, bound.uri, bound.client, bound.serial)
+        if times is not None:
+            bound.expires = float(times[0])
 
     def by_contact(self, uri: bytes, now: float) -> Bound | None:
         """The binding whose Contact is this Request-URI: user, host, port, `line`."""
@@ -182,25 +193,20 @@ class Bindings:
 
     def renew(self, key: int, uri: bytes, client: bytes, serial: int, now: float, life: float) -> bool:
         """The usual refresh: the AoR's only Contact, the same in every way, lives `life` seconds more. Else False."""
-        shard = self._aors[key % self._shards]
-        record = shard.get(key)
-        if record is None:
+        expires, told = now + life, now + 2 * life
+        if self._refreshes.renew(key, uri, client, serial, expires, told):
+            return True
+        held = self._bound(key)
+        if len(held) != 1:
             return False
-        _, stored, held_by, uri_length, client_length, aor_length = _HEAD.unpack_from(record)
-        start = _HEAD.size
-        if (
-            held_by != serial
-            or uri_length != len(uri)
-            or len(record) != start + uri_length + client_length + aor_length
-            or not record.startswith(uri + client, start)
-            or client_length != len(client)
-        ):
+        (bound,) = held
+        if bound.serial != serial or bound.uri != uri or bound.client != client:
             return False
-        shard[key] = _TIMES.pack(now + life, stored) + record[_TIMES.size :]
-        if stored < now + 2 * life:
-            (bound,) = self._bound(key)
+        bound.expires = expires
+        if bound.stored < told:
             self._note(bound, now + STORED_LIVES * life)
-            shard[key] = _record(bound)
+        self._aors[key % self._shards][key] = _record(bound)
+        self._refreshes.put(key, uri, client, serial, expires, bound.stored)
         return True
 
     def learn(
@@ -246,6 +252,11 @@ class Bindings:
     def _store(self, key: int, held: tuple[Bound, ...], now_held: tuple[Bound, ...]) -> None:
         shard = self._aors[key % self._shards]
         self._held += len(now_held) - len(held)
+        for bound in held:
+            self._refreshes.drop(key, bound.uri, bound.client, bound.serial)
+        if len(now_held) == 1:
+            (bound,) = now_held
+            self._refreshes.put(key, bound.uri, bound.client, bound.serial, bound.expires, bound.stored)
         if now_held:
             shard[key] = b"".join(map(_record, now_held))
         else:
@@ -273,7 +284,12 @@ class Bindings:
         for _ in range(min(steps, len(self._sweeping))):
             key = self._sweeping.pop()
             if _any_expired(self._aors[self._shard].get(key, b""), now):
+                self._bring_up(key)
                 self.forget(key, lambda bound: bound.expires > now)
+
+    def _bring_up(self, key: int) -> None:
+        """A record says again what is known of its times, so that the sweep need not ask for a life more."""
+        self._aors[key % self._shards][key] = b"".join(map(_record, self._bound(key)))
 
     # Keeping.
 

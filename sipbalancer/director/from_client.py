@@ -238,9 +238,10 @@ def _name(state: State, service: VirtualService, facts: RequestFacts, flow: Flow
     """What binding pins are kept by, and the pin's key (0 where there is none): To of a REGISTER, else From; or what
     `persistencekey` says."""
     value = facts[11] if facts[1] == b"REGISTER" else facts[10]
-    found = service.names.older.get(value)
-    if found is None:
-        found = _read_name(state, service, value, facts, flow)
+    found = service.names.again(value)
+    if found is not None:
+        return found
+    found = _read_name(state, service, value, facts, flow)
     if found[0] and service.config.persistencekey is PersistenceKey.AOR and len(value) <= LONGEST_CACHED:
         service.names.keep(value, found)
     return found

@@ -38,7 +38,9 @@ def read_own_routes(state: State, service: VirtualService, routes: tuple[RouteEl
     uri = routes[0][0]
     own = service.routes.get(uri)
     if own is None:
-        own = service.routes.older.get(uri) or _read_usual(state, service, uri) or _read(state, service, routes)
+        own = service.routes.again(uri)
+    if own is None:
+        own = _read_usual(state, service, uri) or _read(state, service, routes)
         if len(uri) <= LONGEST_CACHED:
             service.routes.keep(uri, own)
     return own

@@ -255,12 +255,10 @@ class Responses:
         match = RETURN_ADDRESS.search(data, start, end)
         if match is None:
             return _read_return(service, data[start:end])
-        flow = service.ways_back.get(match[0])
+        flow = service.ways_back.get(match[0]) or service.ways_back.again(match[0])
         if flow is None:
             try:
-                flow = service.ways_back.older.get(match[0]) or flow_of(
-                    service.leg, pack_address(match[2].decode(), int(match[1]))
-                )
+                flow = flow_of(service.leg, pack_address(match[2].decode(), int(match[1])))
             except ValueError:
                 raise MalformedMessage("via") from None
             service.ways_back.keep(match[0], flow)

@@ -17,6 +17,7 @@ from sipbalancer.director.bindings import Bindings
 from sipbalancer.director.ended import Ended
 from sipbalancer.director.pins import PinTable
 from sipbalancer.director.recent import RecentPins
+from sipbalancer.director.refreshes import Refreshes
 from sipbalancer.director.small_cache import SmallCache
 from sipbalancer.director.state import State
 from sipbalancer.director.wheel import Wheel
@@ -197,6 +198,26 @@ class ShadowEnded(Ended):
         self._gone.add(key)
 
 
+class ShadowRefreshes(Refreshes):
+    """The times of Contacts, read and never written: what is written stands in the shadow's records."""
+
+    def __init__(self, real: Refreshes) -> None:
+        self._real = real
+        self._gone: set[tuple[int, bytes, bytes, int]] = set()
+
+    def renew(self, key: int, uri: bytes, client: bytes, serial: int, expires: float, told: float) -> bool:
+        return False
+
+    def times(self, key: int, uri: bytes, client: bytes, serial: int) -> tuple[int, int] | None:
+        return None if (key, uri, client, serial) in self._gone else self._real.times(key, uri, client, serial)
+
+    def put(self, key: int, uri: bytes, client: bytes, serial: int, expires: float, told: float) -> None:
+        self._gone.add((key, uri, client, serial))
+
+    def drop(self, key: int, uri: bytes, client: bytes, serial: int) -> None:
+        self._gone.add((key, uri, client, serial))
+
+
 def shadow_of(state: State, now: float) -> State:
     """The copy. Whatever is done to it, `state` stays as it is; it must not be kept while `state` goes on."""
     memo: Memo = {}
@@ -245,6 +266,7 @@ def _bindings(real: Bindings, memo: Memo) -> Bindings:
     made = copy(real)
     made._aors = tuple(Overlay(shard, memo) for shard in real._aors)
     made._index = tuple(Overlay(shard, memo) for shard in real._index)
+    made._refreshes = ShadowRefreshes(real._refreshes)
     made._changed, made._telling, made._sweeping = {}, [], []
     return made
 
