@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from sipbalancer.compiled import mypyc_attr
 from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.transactions import TIMER_F
 from sipbalancer.sip.flow import Datagram
@@ -26,6 +27,7 @@ LIMIT = 8192
 AT_ONCE = 512
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Acks:
     """By key (`State.ack_key`): an answer, and who gave it."""
 

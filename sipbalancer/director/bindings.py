@@ -13,10 +13,11 @@ of a Contact that is alone are those of `refreshes`, where they are; its record 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from struct import Struct
 from typing import NamedTuple
 
+from sipbalancer.compiled import mypyc_attr
 from sipbalancer.director.refreshes import Refreshes
 from sipbalancer.sip.contacts import identity
 
@@ -41,6 +42,7 @@ STORED_LIVES = 4.0
 after a crash a Contact may look alive too long, and in exchange most refreshes write nothing."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Bound:
     """One Contact with the flow it was registered from, read from its record."""
 
@@ -125,6 +127,7 @@ class BindingRow(NamedTuple):
     expires: float
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Bindings:
     """The bound Contacts of one virtual service. `hashed` is the keyed 64-bit hash of the secret."""
 
@@ -135,8 +138,8 @@ class Bindings:
         self._limit = limit
         self._held = 0
         self._shards = max(_LEAST_SHARDS, -(-_INDEXED * limit // _SHARD))
-        self._aors: tuple[dict[int, bytes], ...] = tuple({} for _ in range(self._shards))
-        self._index: tuple[dict[int, int], ...] = tuple({} for _ in range(self._shards))
+        self._aors: tuple[MutableMapping[int, bytes], ...] = tuple({} for _ in range(self._shards))
+        self._index: tuple[MutableMapping[int, int], ...] = tuple({} for _ in range(self._shards))
         self._refreshes = Refreshes(limit)
         self._changed: dict[tuple[bytes, bytes], Bound] = {}
         self._telling: list[Bound] = []

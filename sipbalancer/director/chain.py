@@ -12,7 +12,8 @@ from sipbalancer.config.model import PersistenceKey
 from sipbalancer.director.from_client import Decision
 from sipbalancer.director.own_routes import read_own_routes
 from sipbalancer.director.reading import text, token_text
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.verdict import Verdict
 from sipbalancer.sip.aor import tag

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sipbalancer.compiled import mypyc_attr
 from sipbalancer.director.keys import Keys
 from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.service import VirtualService
@@ -44,6 +45,7 @@ class Moved(NamedTuple):
     """Packed address."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Crossings:
     """What has come since the last `take`."""
 

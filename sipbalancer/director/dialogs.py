@@ -6,9 +6,11 @@ nothing of earlier calls is known here. Bounded: what finds no room is counted i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.compiled import mypyc_attr
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.transactions import Transaction
 from sipbalancer.sip.compose import cseq_number
 from sipbalancer.sip.flow import Flow
@@ -20,6 +22,7 @@ LONGEST = 2048
 """Octets of one dialog."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Dialog:
     """A confirmed call as its server would go on with it (RFC 3261 12)."""
 
@@ -47,12 +50,13 @@ class Dialog:
         return sum(map(len, (self.call_id, self.local, self.remote, self.target, *self.routes)))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Dialogs:
     """By the call pin's key."""
 
     def __init__(self, limit: int = _LIMIT) -> None:
         self.refused = 0
-        self.held: dict[int, Dialog] = {}
+        self.held: MutableMapping[int, Dialog] = {}
         self._limit = limit
         self._sweeping: list[int] = []
 

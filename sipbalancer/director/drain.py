@@ -7,7 +7,8 @@ secret) is not in them until it is renewed or has run out: so long nothing is ca
 
 from __future__ import annotations
 
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.snapshot import Drain
 from sipbalancer.director.state import State
 from sipbalancer.director.verdict import Verdict

@@ -11,8 +11,9 @@ from collections import deque
 
 from sipbalancer.director.dialogs import Dialog
 from sipbalancer.director.pins import PinKind
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.repeats import request_key
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import TIMER_F
 from sipbalancer.director.verdict import Verdict

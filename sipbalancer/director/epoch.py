@@ -11,11 +11,10 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
-from sipbalancer.director.pins import BORN_AT, HEADER_SIZE
+from sipbalancer.director.pin_memory import BORN, BORN_AT, HEADER_SIZE
 
 _MARK = Struct("=dd")
 _MARK_AT = BORN_AT + 8
-_BORN = Struct("=d")
 BELIEVED_FROM = 1_700_000_000.0
 """November 2023, before the first version of this program: a clock that says less is not set."""
 TOLERANCE = 60.0
@@ -37,7 +36,7 @@ def first_start(memory: memoryview, began: bool, first: bool) -> bool:
 
 def vouch(memory: memoryview) -> None:
     """Whoever knows says that nothing is older than these pins."""
-    _BORN.pack_into(memory, BORN_AT, BEGINNING)
+    BORN.pack_into(memory, BORN_AT, BEGINNING)
 
 
 class Epoch(NamedTuple):
@@ -80,9 +79,9 @@ def _span(seconds: float) -> str:
 
 def shift(memory: memoryview, seconds: float) -> None:
     """Add to every expiry, and to the birth, of the pins in this memory. Half a second for a million of them."""
-    born = _BORN.unpack_from(memory, BORN_AT)[0]
+    born = BORN.unpack_from(memory, BORN_AT)[0]
     if born > BEGINNING:
-        _BORN.pack_into(memory, BORN_AT, max(1.0, born + seconds))
+        BORN.pack_into(memory, BORN_AT, max(1.0, born + seconds))
     words = memory[HEADER_SIZE : HEADER_SIZE + (len(memory) - HEADER_SIZE) // 128 * 128].cast("Q")
     step = int(seconds)
     try:

@@ -6,12 +6,15 @@ forward, it never decides alone. Plain numbers, written on the hot path; times a
 
 from __future__ import annotations
 
+from sipbalancer.compiled import mypyc_attr
+
 SHORTEST_WAIT = 0.1
 """Seconds without an answer that are nothing yet."""
 LATE = 5.0
 """Seconds in which a late answer to a probe still counts as life."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Evidence:
     """Of one server address; shared by the services that have it."""
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import copy
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ from sipbalancer.director.shadow import shadow_of
 from sipbalancer.director.state import State
 from sipbalancer.director.taught import taught
 from sipbalancer.director.toward_client import outward_steps, response_steps
+from sipbalancer.director.twin import twin
 from sipbalancer.errors import AdminError, MalformedMessage
 from sipbalancer.sip.flow import Datagram, Flow, address_text, flow_of
 from sipbalancer.sip.scan import Request, scan_request
@@ -163,7 +163,7 @@ def _request_steps(
         return (Step("to us", True, "an OPTIONS to a name of ours without a user: the balancer answers for itself"),)
     if request.hops == 0:
         return (Step("max-forwards", True, REASONS["max-forwards"]),)
-    turn, service.scheduling = service.scheduling, copy(service.scheduling)
+    turn, service.scheduling = service.scheduling, twin(service.scheduling)
     decision = forwarder.decide(service, raw, flow, now)
     service.scheduling = turn
     if isinstance(decision, Outward):

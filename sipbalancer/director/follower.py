@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.seat import Seat
-from sipbalancer.director.service import RealServer
 from sipbalancer.director.stripes import Stripes, WorkerEvidence
 from sipbalancer.director.table import ServiceTable
 from sipbalancer.director.verdict import Verdict

@@ -69,8 +69,7 @@ class Forwarder:
         self.retries = Retries(state)
         self._foreign_told = 0
         self.end_calls = EndCalls(state)
-        responses = Responses(state, self.retries)
-        self._response, self._answered_elsewhere = responses.received, responses.answered_elsewhere
+        self._responses = Responses(state, self.retries)
         self._sweeps: tuple[Callable[[float], None], ...] = (
             lambda now: state.pins.sweep(now, _DUE_PINS),
             *(table.sweep for table in state.recent),
@@ -85,7 +84,7 @@ class Forwarder:
             return None
         try:
             if data.startswith(b"SIP/2.0 "):
-                return self._response(service, data, flow_in, now)
+                return self._responses.received(service, data, flow_in, now)
             return self._request(service, data, flow_in, now)
         except MalformedMessage as error:  # the only place where bad input ends
             return answer_malformed(self.state, service, data, flow_in, error.reason)
@@ -163,7 +162,7 @@ class Forwarder:
         """One of several workers: what came to another and may be waited for here (`crossing`)."""
         for each in answered:
             try:
-                self._answered_elsewhere(each, now)
+                self._responses.answered_elsewhere(each, now)
             except Exception:  # as above
                 self.state.failed()
         for key in taken:

@@ -14,7 +14,8 @@ from zlib import crc32
 from sipbalancer.config.model import PersistenceKey, Scheduler
 from sipbalancer.director.own_routes import LONGEST_CACHED, OwnRoute, brings_nobody, read_own_routes
 from sipbalancer.director.pace import ramp
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.verdict import Verdict
 from sipbalancer.errors import MalformedMessage

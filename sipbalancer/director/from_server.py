@@ -8,13 +8,15 @@ that Contact user, then the AoR of that user.
 
 from __future__ import annotations
 
+from collections.abc import Reversible
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sipbalancer.director.bindings import Bound
 from sipbalancer.director.from_client import transaction_key
 from sipbalancer.director.own_routes import read_own_routes
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.sip.contacts import contact_uri, identity, only_contact
 from sipbalancer.sip.flow import Flow, flow_of, pack_address
@@ -104,7 +106,7 @@ def _expected(
     wanted = identity(uri)
     hint = b"" if b"%" in uri else read.user or read.host  # to read 4,096 Contacts takes 15 ms
     pending = state.transactions.pending
-    for key in islice(reversed(pending), _LOOKED_AT):
+    for key in islice(reversed(cast("Reversible[bytes]", pending)), _LOOKED_AT):
         asked = pending[key]
         if now - asked.first > _A_MOMENT:
             break

@@ -6,8 +6,8 @@ phone that a dead server had rung.
 
 from __future__ import annotations
 
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.repeats import request_key
-from sipbalancer.director.service import RealServer
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
 from sipbalancer.errors import MalformedMessage

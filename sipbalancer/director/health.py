@@ -7,15 +7,16 @@ group works (`first_group`). Never here: what else the verdict of a server depen
 
 from __future__ import annotations
 
-import copy
 import re
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import TypeVar
 
+from sipbalancer.compiled import mypyc_attr
 from sipbalancer.config.model import CheckConfig, CheckType, RealServerConfig
 from sipbalancer.director.evidence import Evidence
 from sipbalancer.director.snapshot import PROBE_BUCKETS
+from sipbalancer.director.twin import deep_twin
 from sipbalancer.director.verdict import ProbeOutcome, ProbeResult, Transition, Verdict
 
 T = TypeVar("T")
@@ -84,6 +85,7 @@ def first_group(items: tuple[T, ...], priority: Callable[[T], int], works: Calla
     return tuple(item for item in working if priority(item) == first)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Row:
     """Silent bursts in a row, for the reason: how many probes and requests, since when."""
 
@@ -105,6 +107,7 @@ class Row:
         return f"{self._probes} probes{requests} unanswered in {now - self._begun:.1f} s"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Health:
     """What is believed of one server address under one check. Shared by all services that ask the same."""
 
@@ -141,7 +144,7 @@ class Health:
 
     def at_pace(self, check: CheckConfig) -> Health:
         """All that is known so far, under a check that asks the same question at another pace."""
-        other = copy.deepcopy(self)
+        other: Health = deep_twin(self, {})
         other.check = check
         other.undecided = False
         other.evidence.settled()  # the burst that would have judged a suspect ends with the old check

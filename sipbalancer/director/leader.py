@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from sipbalancer.director.evidence import SHORTEST_WAIT
 from sipbalancer.director.health import Health
-from sipbalancer.director.service import RealServer
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.stripes import NOTHING, RECORD_SIZE, Record, Stripes, record_in
 from sipbalancer.director.table import ServiceTable
 from sipbalancer.director.verdict import Verdict

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from sipbalancer.director.bindings import Bound
 from sipbalancer.director.pins import PinKind
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import TIMER_C, TIMER_F, Transaction
 from sipbalancer.errors import MalformedMessage

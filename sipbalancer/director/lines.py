@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.compiled import mypyc_attr
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.transactions import TIMER_F
 from sipbalancer.sip.flow import Flow
 
@@ -28,6 +30,7 @@ class Held(NamedTuple):
     since: float
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Lines:
     """Who waits for which server, by the key of the transaction."""
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from math import inf
 
+from sipbalancer.compiled import mypyc_attr
+
 AT_ONCE = 0.1
 """Seconds' worth of the rate that an idle server takes in one go."""
 
@@ -19,6 +21,7 @@ COUNTED = 10_000
 count them takes memory."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Bucket:
     """A token bucket that never lets more than `rate` (below one: one) pass in any second, from whenever it is counted.
 

@@ -37,29 +37,33 @@ from collections import Counter
 from collections.abc import Mapping
 from enum import IntEnum
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from sipbalancer.director.pin_memory import (
+    BORN,
+    BORN_AT,
+    HEAD,
+    HEAD_SIZE,
+    HEADER_SIZE,
+    MAGIC,
+    SLOT_SIZE,
+    VERSION,
+    WAYS,
+    clear,
+    judge,
+    slots_in,
+)
 from sipbalancer.director.recent import RecentPins
-from sipbalancer.director.server_names import NAMES_SIZE, ServerNames
+from sipbalancer.director.server_names import ServerNames
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 __all__ = ["PinKind", "PinTable", "RecentPins"]
 
-MAGIC = b"sipbpins"
-VERSION = 1
-
-_HEAD = struct.Struct("=8sII8s")
 _eight = struct.Struct("8I").unpack_from
 """The tags of a bucket at a byte offset, in one call: 60 ns, where slice and tolist() take 100 and eight reads 300."""
 _Tags = tuple[int, ...]
-_BORN = struct.Struct("=d")
-BORN_AT = _HEAD.size
-_HEAD_SIZE = 128
-HEADER_SIZE = _HEAD_SIZE + NAMES_SIZE
-_SLOT_SIZE = 16
-_WAYS = 8
 _FILL = 0.5
 """Promised load. Measured at 262,144 slots: filling refuses nothing before 0.70; 600,000 rounds of drop and put refuse
 none at 0.5, 5 at 0.6, 80 at 0.65."""
@@ -68,7 +72,7 @@ _CHUNK = 256
 
 _LOW = 0x3FFFFFF
 _CHECK = 0xFFC0
-_GENERATION = 63
+_GENERATION: Final = 63
 _LAST_SECOND = 0xFFFFFFFF
 
 
@@ -88,7 +92,9 @@ class PinKind(IntEnum):
 class PinTable:
     """64-bit key -> server id until an expiry, in memory given from outside. Times are seconds since the epoch."""
 
-    _step, _turns, _writer = 1, _GENERATION, 0  # of a slot's next generation; see `shared_pins`
+    _step = 1  # of a slot's next generation; see `shared_pins`
+    _turns = _GENERATION
+    _writer = 0
 
     def __init__(self, buffer: WriteableBuffer, key_check: bytes, now: float) -> None:
         """Open the pins in `buffer`, or start empty there (`loaded`, `why_empty`).
@@ -97,17 +103,17 @@ class PinTable:
         (0.2 s for 2M slots). Raises ValueError for a buffer that is too small and a key check of another length.
         """
         memory = memoryview(buffer).cast("B")
-        self._slots = _slots_in(len(memory))
+        self._slots = slots_in(len(memory))
         if len(key_check) != 8:
             raise ValueError(f"key check of {len(key_check)} bytes, 8 needed")
         self.promised = int(self._slots * _FILL)
         """Live pins that find room for certain."""
         self.refused = 0
         self.names_refused = 0
-        body = memory[HEADER_SIZE : HEADER_SIZE + self._slots * _SLOT_SIZE]
+        body = memory[HEADER_SIZE : HEADER_SIZE + self._slots * SLOT_SIZE]
         self._tags = body.cast("I")
         self._words = body.cast("Q")
-        self._mask = self._slots // _WAYS - 1
+        self._mask = self._slots // WAYS - 1
         self._counts = _zeros()
         self._seen = _zeros()
         self._cursor = 0
@@ -115,24 +121,24 @@ class PinTable:
         self._old_before: dict[int, int] = {}
         self._old_seen: Counter[int] | None = None
         self._old: Counter[int] | None = None
-        self.loaded, self.why_empty = _judge(memory, self._slots, key_check)
+        self.loaded, self.why_empty = judge(memory, self._slots, key_check)
         if not self.loaded:
-            _clear(memory)
-            _HEAD.pack_into(memory, 0, MAGIC, VERSION, self._slots, key_check)
-        self.born: float = _BORN.unpack_from(memory, BORN_AT)[0] or now
+            clear(memory)
+            HEAD.pack_into(memory, 0, MAGIC, VERSION, self._slots, key_check)
+        self.born: float = BORN.unpack_from(memory, BORN_AT)[0] or now
         """When the table began empty: of what was agreed before, it knows only what was renewed since."""
-        _BORN.pack_into(memory, BORN_AT, self.born)
-        self._names = ServerNames(memory[_HEAD_SIZE:HEADER_SIZE])
+        BORN.pack_into(memory, BORN_AT, self.born)
+        self._names = ServerNames(memory[HEAD_SIZE:HEADER_SIZE])
         if self.loaded:
             self.sweep(now, self._slots)
 
     @staticmethod
     def size_for(entries: int) -> int:
         """Bytes of buffer in which `entries` live pins find room with none refused (header included)."""
-        slots = 2 * _WAYS
+        slots = 2 * WAYS
         while slots * _FILL < entries:
             slots *= 2
-        return HEADER_SIZE + slots * _SLOT_SIZE
+        return HEADER_SIZE + slots * SLOT_SIZE
 
     def close(self) -> None:
         """Let go of the buffer (an mmap cannot be closed before). The table cannot be used afterwards."""
@@ -217,7 +223,7 @@ class PinTable:
         """Look at the next `slots` slots (in steps of a bucket, at least one; 0.1 us each): free the expired, count
         the others. At the end of each full round the counts become what the round has counted."""
         self._now = now
-        left = max(1, slots // _WAYS)
+        left = max(1, slots // WAYS)
         while left > 0:
             first = self._cursor >> 5
             buckets = min(left, _CHUNK, self._mask + 1 - first)
@@ -347,7 +353,7 @@ class PinTable:
     def _look(self, first: int, buckets: int, limit: int) -> None:
         seen = self._seen
         start, stop = first * 16 + 8, (first + buckets) * 16
-        for way in range(_WAYS):
+        for way in range(WAYS):
             column = self._words[start + way : stop : 16].tolist()
             for number in [n for n, word in enumerate(column) if _GENERATION < word < limit]:
                 self._free((first + number << 5) + way, column[number])
@@ -366,35 +372,3 @@ def _zeros() -> array[int]:
 def _word_at(at: int) -> int:
     """Index of the word of the slot whose tag is at `at`."""
     return (at >> 5 << 4) + 8 + (at & 7)
-
-
-def _slots_in(size: int) -> int:
-    room = (size - HEADER_SIZE) // _SLOT_SIZE
-    if room < 2 * _WAYS:
-        raise ValueError(f"a pin table needs at least {HEADER_SIZE + 2 * _WAYS * _SLOT_SIZE} bytes, not {size}")
-    return 1 << room.bit_length() - 1
-
-
-def _judge(memory: memoryview, slots: int, key_check: bytes) -> tuple[bool, str]:
-    """Whether the pins in this memory can be used, and why not ("" for memory that was never used)."""
-    magic, version, had, check = _HEAD.unpack_from(memory)
-    if magic == bytes(8):
-        return False, ""
-    if magic != MAGIC:
-        return False, "not a pin table"
-    if version != VERSION:
-        return False, f"written by version {version} of the pin table, this is version {VERSION}"
-    if had != slots:
-        return False, f"made with {had} slots, now {slots}"
-    if check != key_check:
-        return False, "made under another secret"
-    return True, ""
-
-
-def _clear(memory: memoryview) -> None:
-    """Zero everything, the magic first: a table that was cleared halfway is a new one, not a wrong one."""
-    step = 1 << 20
-    zeros = bytes(step)
-    for start in range(0, len(memory), step):
-        part = memory[start : start + step]
-        part[:] = zeros[: len(part)]

@@ -6,7 +6,8 @@ Reads only. Also the guesses `explain` makes where nobody said where a datagram 
 from __future__ import annotations
 
 from sipbalancer.director.own_routes import read_own_routes
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.errors import MalformedMessage
 from sipbalancer.sip.aor import read_aor, tag

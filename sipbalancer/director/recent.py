@@ -10,7 +10,10 @@ The shards turn one after the other, so that what is freed or resized at a time 
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Generic, TypeVar
+
+from sipbalancer.compiled import mypyc_attr
 
 V = TypeVar("V")
 
@@ -20,16 +23,18 @@ _SHARD_LIMIT = 16 * _SHARD
 """No dict grows beyond this whatever the keys are: resizing a large one stops the loop."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class _Shard(Generic[V]):
     __slots__ = ("old", "phase", "turn", "young")
 
     def __init__(self, phase: float) -> None:
-        self.young: dict[bytes | int, V] = {}
-        self.old: dict[bytes | int, V] = {}
+        self.young: MutableMapping[bytes | int, V] = {}
+        self.old: MutableMapping[bytes | int, V] = {}
         self.turn = 0.0
         self.phase = phase
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RecentPins(Generic[V]):
     """Key -> value, for at least `life` and at most 2 x `life` seconds after the last put (a clock with any zero)."""
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 from math import ceil
 from struct import Struct
 
+from sipbalancer.compiled import mypyc_attr
+
 _WAYS = 8
 _MARK = Struct("<q")
 _TIMES = Struct("<II")
@@ -35,6 +37,7 @@ def _seconds(time: float) -> int:
     return min(max(0, ceil(time)), _LAST)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Refreshes:
     """Times are seconds with any zero before; an expiry is rounded up to a whole one."""
 

@@ -6,6 +6,9 @@ No clock here; bounded: without room a thing is said once and counted in `refuse
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
+from sipbalancer.compiled import mypyc_attr
 from sipbalancer.director.transactions import TIMER_F
 from sipbalancer.director.wheel import Wheel
 from sipbalancer.sip.flow import Datagram
@@ -18,6 +21,7 @@ LONGEST = 4.0
 """T2."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Saying:
     """One thing being said; times are the director's `now`."""
 
@@ -29,13 +33,14 @@ class Saying:
         self.interval = FIRST
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Repeats:
     """By key: `request_key` of a request of ours, `final_key` of an answer of ours to an INVITE."""
 
     def __init__(self, now: float, limit: int = 65536) -> None:
         self.refused = 0
         self._limit = limit
-        self._sayings: dict[bytes, Saying] = {}
+        self._sayings: MutableMapping[bytes, Saying] = {}
         self._wheel = Wheel(now)
 
     def __len__(self) -> int:

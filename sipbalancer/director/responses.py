@@ -12,9 +12,10 @@ from sipbalancer.director import learn
 from sipbalancer.director.crossing import Answered, was_asked
 from sipbalancer.director.given_up import cancel, clean_up
 from sipbalancer.director.keys import TRANSACTION_KEY
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.repeats import request_key
 from sipbalancer.director.retries import Retries
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
 from sipbalancer.errors import MalformedMessage
@@ -276,7 +277,7 @@ def _cseq_method(data: bytes) -> bytes:
     """The method of a response's CSeq; b"" when it cannot be read."""
     at = data.find(b"\nCSeq: ")
     if at >= 0:
-        return data[at + 7 : data.find(b"\r\n", at)].partition(b" ")[2].strip()
+        return data[at + 7 :].partition(b"\r\n")[0].partition(b" ")[2].strip()
     value = read_message(data).first(b"cseq") or b""
     return value.split()[-1] if value else b""
 

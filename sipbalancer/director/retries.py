@@ -19,8 +19,9 @@ from sipbalancer.director import learn
 from sipbalancer.director.answers import answer_to, way_back
 from sipbalancer.director.given_up import ack, cancel
 from sipbalancer.director.lines import Held
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.repeats import final_key
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.to_server import edit
 from sipbalancer.director.transactions import TIMER_F, Transaction

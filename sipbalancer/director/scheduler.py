@@ -18,6 +18,7 @@ from itertools import accumulate
 from math import gcd, log
 from typing import Protocol, TypeVar
 
+from sipbalancer.compiled import mypyc_attr
 from sipbalancer.config.model import Scheduler
 
 _UNIT = 2.0**-53
@@ -45,6 +46,7 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SchedulerState:
     """What one virtual service's scheduler remembers; also across a change of scheduler."""
 

@@ -157,7 +157,8 @@ class ControlPins(_SharedPins):
 class WorkerPins(_SharedPins):
     """A worker's: opened as it is, and swept by nobody here."""
 
-    _step, _turns = 16, 48
+    _step = 16
+    _turns = 48
 
     def __init__(
         self,

@@ -7,7 +7,8 @@ from math import inf
 
 from sipbalancer.director.drain import drain_of
 from sipbalancer.director.pins import PinKind
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.snapshot import (
     ContactSnapshot,
     ServerSnapshot,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from traceback import format_exc
 from typing import Any
 
+from sipbalancer.compiled import mypyc_attr
 from sipbalancer.config.model import RealServerConfig
 from sipbalancer.director.acks import Acks
 from sipbalancer.director.bindings import Bindings
@@ -14,9 +15,10 @@ from sipbalancer.director.health import Health
 from sipbalancer.director.keys import Keys
 from sipbalancer.director.lines import Lines
 from sipbalancer.director.pins import PinTable
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.recent import RecentPins
 from sipbalancer.director.repeats import Repeats
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.transactions import TIMER_F, Transaction, Transactions
 from sipbalancer.director.wheel import Wheel
 from sipbalancer.sip.aor import tag
@@ -28,6 +30,7 @@ _RETIRED = 1024
 _EVENTS = 256
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class State:
     """Keys, pins, transactions, bindings and the small caches. Every part is bounded."""
 

@@ -15,8 +15,9 @@ from sipbalancer.director.bindings import BindingRow, Bindings
 from sipbalancer.director.forwarder import Forwarder
 from sipbalancer.director.health import Health, check_of, same_question
 from sipbalancer.director.pins import PinTable
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.seat import ALONE, Seat
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.shown import show, show_where
 from sipbalancer.director.snapshot import Snapshot, WhereSnapshot
 from sipbalancer.director.state import State

@@ -8,7 +8,8 @@ from sipbalancer.director.bindings import Bound, read_bounds
 from sipbalancer.director.pins import PinKind
 from sipbalancer.director.reading import text
 from sipbalancer.director.service import VirtualService
-from sipbalancer.director.shadow import Overlay, PinChange, ShadowPins, binding_changes, recent_changes
+from sipbalancer.director.shadow import Overlay, binding_changes, recent_changes
+from sipbalancer.director.shadow_pins import PinChange, ShadowPins
 from sipbalancer.director.state import State
 from sipbalancer.sip.flow import address_text
 

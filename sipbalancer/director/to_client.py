@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sipbalancer.director.from_server import Outward
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
 from sipbalancer.sip.aor import tag

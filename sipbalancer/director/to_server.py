@@ -6,7 +6,8 @@ from sipbalancer.config.model import PersistenceKey
 from sipbalancer.director import learn
 from sipbalancer.director.answers import way_back
 from sipbalancer.director.from_client import Decision, persistence_pin
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.state import State
 from sipbalancer.director.transactions import Transaction
 from sipbalancer.director.verdict import Verdict

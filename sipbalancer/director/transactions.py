@@ -8,10 +8,13 @@ the same server (invariant 3). No clock here; every dict is bounded; expiry look
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import MutableMapping
 
+from sipbalancer.compiled import mypyc_attr
 from sipbalancer.director.ended import Ended
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.recent import RecentPins
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.service import VirtualService
 from sipbalancer.sip.flow import Datagram, Flow
 
 TIMER_F = 32.0
@@ -30,6 +33,7 @@ TIMER_C = 200.0
 """More than three minutes (16.6 step 11)."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Transaction:
     """One forwarded request without a final response.
 
@@ -107,12 +111,13 @@ class Transaction:
         self.deadline = now + (TIMER_C if method == b"INVITE" else TIMER_F)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Transactions:
     """The records by key (the middle of the branch, `Keys.transaction`), and what is remembered after them."""
 
     def __init__(self, limit: int = 65536) -> None:
-        self.pending: dict[bytes, Transaction] = {}
-        self.held: dict[bytes, Transaction] = {}
+        self.pending: MutableMapping[bytes, Transaction] = {}
+        self.held: MutableMapping[bytes, Transaction] = {}
         """Of these, the ones whose 503 waits for a probe's word."""
         self.answered: RecentPins[bytes] = RecentPins(16384, TIMER_F)
         """Key -> the answer we gave ourselves."""

@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
+from sipbalancer.compiled import mypyc_attr
+
 TICK = 0.05
 """Seconds; the edge calls `due` as often."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Wheel:
     def __init__(self, now: float) -> None:
         self._ticks: dict[int, list[bytes]] = {}

@@ -107,7 +107,7 @@ def read_answer(data: bytes) -> ProbeAnswer | None:
     if line is None:
         return None
     end = _END.search(data, line.end() - 2)
-    headers = _headers(data[line.end() : end.start() if end else len(data)])
+    headers = _headers(data[line.end() : max(end.start(), line.end()) if end else len(data)])
     branch = _BRANCH.search(headers.get(b"via", b"").partition(b",")[0])
     cseq = _CSEQ.match(headers.get(b"cseq", b""))
     call_id = headers.get(b"call-id", b"")

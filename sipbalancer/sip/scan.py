@@ -159,10 +159,10 @@ def _scan_routes(data: bytes, line: int, end: int) -> tuple[RouteElement, ...]:
     """The usual case, one line with one `<...>`; anything else is read the general way."""
     stop = data.find(b"\r\n", line)
     value = data[line + 6 : stop].strip(b" \t\r")
-    uri = value[1:-1]
-    if value[:1] != b"<" or value[-1:] != b">" or b">" in uri or b"<" in uri or data.find(b"\nRoute:", stop, end) >= 0:
+    one = value.startswith(b"<") and value.endswith(b">") and value.count(b"<") == value.count(b">") == 1
+    if not one or data.find(b"\nRoute:", stop, end) >= 0:
         return read_routes(read_message(data))
-    return ((uri.strip(), line, stop + 2),)
+    return ((value[1:-1].strip(), line, stop + 2),)
 
 
 def scan_response(data: bytes) -> ResponseFacts:

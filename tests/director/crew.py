@@ -12,8 +12,8 @@ from sipbalancer.director.crossing import Crossings
 from sipbalancer.director.follower import Follower
 from sipbalancer.director.leader import Leader
 from sipbalancer.director.pins import PinTable
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.seat import Seat
-from sipbalancer.director.service import RealServer
 from sipbalancer.director.shared_pins import ControlPins, WorkerPins, tally_size
 from sipbalancer.director.stripes import Stripes, stripes_size
 from sipbalancer.director.table import ServiceTable

@@ -8,7 +8,8 @@ from sipbalancer.config.model import Config, RealServerConfig, VirtualServiceCon
 from sipbalancer.director.from_client import Decision
 from sipbalancer.director.from_server import Outward
 from sipbalancer.director.pins import PinTable
-from sipbalancer.director.service import RealServer, VirtualService
+from sipbalancer.director.real_server import RealServer
+from sipbalancer.director.service import VirtualService
 from sipbalancer.director.table import ServiceTable
 from sipbalancer.director.verdict import ProbeOutcome, ProbeResult
 from sipbalancer.sip.flow import Datagram, address_text, flow_of, pack_address

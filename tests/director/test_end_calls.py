@@ -68,6 +68,7 @@ def test_a_sign_of_life_while_it_is_down_counts_deaddialogs_anew(sign: str) -> N
     assert _byes(stage) == AT_ONCE
 
 
+@pytest.mark.interpreted
 def test_one_call_that_cannot_be_ended_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     stage, tried = _in_calls(), []
 

@@ -33,6 +33,7 @@ PARTS = [
 
 
 @pytest.mark.parametrize(("owner", "verb"), PARTS)
+@pytest.mark.interpreted
 def test_one_part_of_due_fails_alone(owner: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage()
     forwarder: Any = stage.table.forwarder
@@ -66,6 +67,7 @@ def test_a_table_that_cannot_be_swept_leaves_the_others_swept(table: str, monkey
     assert state.internal_errors == 1
 
 
+@pytest.mark.interpreted
 def test_one_transaction_that_cannot_expire_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage()
     for number in range(3):
@@ -86,6 +88,7 @@ def test_one_transaction_that_cannot_expire_leaves_the_others(monkeypatch: pytes
     assert stage.dropped()["unanswered"] == 2
 
 
+@pytest.mark.interpreted
 def test_one_refusal_costs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage()
     monkeypatch.setattr(type(stage.server(A).health.evidence), "refusal", fault)

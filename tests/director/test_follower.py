@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sipbalancer.director.service import RealServer
+from sipbalancer.director.real_server import RealServer
 from sipbalancer.director.verdict import ProbeResult, Verdict
 from sipbalancer.sip.flow import address_text
 from tests.director.crew import SERVERS, Crew

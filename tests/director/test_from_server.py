@@ -311,6 +311,7 @@ def test_an_unregister_is_no_contact_to_come() -> None:
 
 
 @pytest.mark.parametrize("uri", ["sip:1001@10.2.0.1:5060", "sip:10.2.0.1", "sip:10%301@10.2.0.1"])
+@pytest.mark.interpreted
 def test_a_contact_to_come_is_found_by_few_looks_among_many(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(service_of(real(A)))
     contacts = [uri, *(f"sip:{number}@10.3.{number}.1" for number in range(2, 50))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sipbalancer.director.bindings import Bindings
 from sipbalancer.director.keys import Keys
 from sipbalancer.director.refreshes import Refreshes
-from sipbalancer.director.shadow import ShadowRefreshes
+from sipbalancer.director.shadow_pins import ShadowRefreshes
 from tests.director.stage import packed
 
 URI, CLIENT, SERIAL = b"sip:1@10.0.0.1", packed("10.0.0.1:5060"), 3

@@ -155,6 +155,7 @@ def test_a_bye_to_a_dead_server_that_was_taken_out_of_the_file_is_answered_too()
     assert found == [481]
 
 
+@pytest.mark.interpreted
 def test_a_fault_in_one_transaction_does_not_lose_the_rest_of_the_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage()
     for number in range(2):

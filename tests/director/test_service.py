@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sipbalancer.director.service import read_netmask
-from sipbalancer.director.verdict import ProbeResult, Verdict
-from tests.director.stage import A, B, C, Stage, packed, real, service_of
+from sipbalancer.director.verdict import ProbeResult
+from tests.director.stage import A, B, Stage, packed, real, service_of
 
 
 @pytest.mark.parametrize(
@@ -59,20 +59,6 @@ def test_servers_nobody_has_judged_work_only_while_none_is_up() -> None:
     assert [server.key for server in stage.service.eligible] == [B]
 
 
-def test_verdict_and_reason_by_weight_drain_and_file() -> None:
-    stage = Stage(service_of(real(A, weight=0), real(B), real(C)))
-    stage.table.drain(B, stage.now)
-    reasons = {server.key: (server.verdict, server.reason) for server in stage.service.servers}
-    assert reasons[A] == (Verdict.DRAINING, "weight 0")
-    assert reasons[B] == (Verdict.DRAINING, "drained by the operator")
-    assert reasons[C][0] is Verdict.UP
-    server = stage.server(C)
-    stage.apply(service_of(real(A), real(B)))
-    assert (server.verdict, server.reason) == (Verdict.DRAINING, "no longer in the file")
-    stage.judge(B, result=ProbeResult.REFUSED)
-    assert stage.server(B).verdict is Verdict.DOWN
-
-
 def test_pools_are_published_whole() -> None:
     stage = Stage()
     before, eligible = stage.service.servers, stage.service.eligible
@@ -85,11 +71,3 @@ def test_pools_are_published_whole() -> None:
 def test_servers_are_known_by_text_in_one_spelling() -> None:
     stage = Stage(service_of(real("[2001:DB8:0::11]:5060"), host="2001:db8::1"))
     assert list(stage.service.by_text) == [b"[2001:db8::11]:5060"]
-
-
-def test_connections_are_calls_registrations_and_what_is_under_way() -> None:
-    stage = Stage(service_of(real(A)))
-    stage.registered()
-    stage.called("one")
-    out = stage.server(A)
-    assert (out.calls, out.registrations, out.transactions, out.connections) == (1, 1, 0, 2)

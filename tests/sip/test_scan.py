@@ -254,3 +254,10 @@ def test_popping_the_top_via(lines: bytes, popped: bytes) -> None:
 def test_a_response_to_us_alone_has_no_next_via() -> None:
     data = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP us;branch=1\r\nCSeq: 1 OPTIONS\r\n\r\n"
     assert Response(*scan_response(data))[5:] == (-1, -1)
+
+
+@pytest.mark.parametrize("value", [b"<", b">", b"", b"<>", b"><", b"<<sip:a@b;lr>"])
+def test_a_route_that_is_no_route_is_refused_or_read_the_general_way(value: bytes) -> None:
+    """Compiled, a slice that ends before it begins raises; see CONTRIBUTING."""
+    data = assemble(START, [*USUAL, (b"Route", value)])
+    assert attempt(scan_request, data) == attempt(lambda each: scan._read_request(each), data)
