@@ -7,6 +7,8 @@
 #   make bench   measure, as root; about a quarter of an hour      (make bench ARGS=--quick)
 #   make bench-faults   break real Asterisks under load, as root  (make bench-faults ARGS='--quick --only kill')
 #   make .venv   only the virtual environment: .venv/bin/sipbalancer
+#   make compiled       the same with its inner part compiled: .compiled/bin/sipbalancer; takes two minutes and gcc
+#   make test-compiled  the tests of that part, on it
 #   make lock    renew requirements/*.txt from pyproject.toml
 #   make clean   remove what these made
 # As root or with passwordless sudo they install the Debian packages they miss, else they name them.
@@ -21,13 +23,17 @@ PYTHON ?= $(shell for needs in ,venv,ensurepip ""; do \
 	for p in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
 	$$p -c "import sys$$needs; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" 2>/dev/null && echo $$p && exit; \
 	done; done)
-PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PIP = $(BIN)/python $(INSTALL)
 DEBIAN := demo
-CODE = $(wildcard sipbalancer tests bench)
+CODE = $(wildcard sipbalancer tests bench setup.py)
+# Never the editable .venv: compiled modules beside edited sources would stand before them.
+COMPILED := .compiled
+COMPILER := .cache/compiler
+INSTALL = -m pip --disable-pip-version-check install --quiet
 # ip, nft and kamailio are there, and a plain user's PATH does not say so.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo test check lint bench bench-faults lock clean .venv dev programs
+.PHONY: demo test check lint bench bench-faults lock clean .venv dev programs compiled test-compiled
 .DEFAULT_GOAL := .venv
 
 demo: .venv
@@ -36,6 +42,7 @@ demo: .venv
 # One apt-get for all, before the venv.
 test bench-faults check: DEBIAN := test
 bench: DEBIAN := bench
+compiled: DEBIAN := compiled
 test: dev programs
 	@$(BIN)/python -m pytest -W error $(ARGS)
 
@@ -49,12 +56,14 @@ lint: dev
 bench-faults: dev programs
 	@$(BIN)/python -m bench.faults.run $(ARGS)
 
-bench: $(VENV)/.bench programs
+bench: $(VENV)/.bench programs compiled
 	@$(BIN)/python -m bench $(ARGS)
 
 .venv: $(VENV)/.run
 
 dev: $(VENV)/.dev
+
+compiled: $(COMPILED)/.made
 
 programs:
 	@PYTHON=$(PYTHON) sh requirements/debian.sh $(DEBIAN)
@@ -84,6 +93,25 @@ $(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
 	@$(PIP) --require-hashes -r requirements/bench.txt
 	@touch $@
 
+# Built in a folder that goes away (the stamp is of its copy: an edit meanwhile counts), by a venv that has the compiler; what it makes is installed where only that and what
+# it needs to run are. SIPBALANCER_OPT_LEVEL=0 makes a slow program in half the time, enough for tests.
+$(COMPILER)/.made: requirements/build.txt requirements/run.txt requirements/compile.txt
+	@PYTHON=$(PYTHON) sh requirements/debian.sh $(DEBIAN)
+	@rm -rf $(COMPILER) && $(PYTHON) -m venv $(COMPILER)
+	@$(COMPILER)/bin/python $(INSTALL) --require-hashes -r requirements/build.txt -r requirements/run.txt
+	@$(COMPILER)/bin/python $(INSTALL) --require-hashes -r requirements/compile.txt
+	@touch $@
+
+$(COMPILED)/.made: $(COMPILER)/.made setup.py pyproject.toml $(shell find sipbalancer -type f -not -name '*.pyc')
+	@echo "make: compiling into $(COMPILED), about two minutes" >&2
+	@rm -rf $(COMPILED) && $(PYTHON) -m venv $(COMPILED)
+	@$(COMPILED)/bin/python $(INSTALL) --require-hashes -r requirements/run.txt
+	@place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && touch "$$place/.made" && \
+	cp -r setup.py pyproject.toml README.md sipbalancer "$$place" && \
+	SIPBALANCER_COMPILED=1 $(COMPILER)/bin/python -m pip --disable-pip-version-check wheel --quiet --no-deps \
+		--no-build-isolation --wheel-dir "$$place/wheel" "$$place" && \
+	$(COMPILED)/bin/python $(INSTALL) --no-deps "$$place"/wheel/*.whl && cp -p "$$place/.made" $@
+
 # Every hash of every platform, for all three Pythons. Names of registries stay out of the files.
 COMPILE = .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --upgrade
@@ -92,8 +120,9 @@ lock:
 	echo 'setuptools>=77' | $(COMPILE) - -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
+	echo 'mypy>=1.19' | $(COMPILE) - -c requirements/dev.txt -o requirements/compile.txt
 	echo 'matplotlib>=3.8' | $(COMPILE) - -c requirements/dev.txt -o requirements/bench.txt
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(COMPILED) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find sipbalancer tests bench -name __pycache__ -prune -exec rm -rf {} +

@@ -15,12 +15,12 @@ from typing import NamedTuple, TypeVar
 from bench.flat_table import Bed, by_registrations, by_servers, of_bed
 from bench.kept import Kept
 from bench.overload import Row as StormRow
-from bench.programs import BEST_OF, BLIND, BOUND, FORWARD, OURS, OURS_2, T_RELAY
+from bench.programs import BEST_OF, BLIND, BOUND, FORWARD, OURS, OURS_2, OURS_C, T_RELAY
 from bench.rows import RESULTS, SATURATING, Row
 from bench.run import say
 from bench.speed_table import latency_pairs, of
 
-ORDER = (OURS, OURS_2, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND, BOUND)
+ORDER = (OURS, OURS_C, OURS_2, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND, BOUND)
 MIXES = {"register": "REGISTER", "call": "call"}
 COLOURS = ("#1f6f8b", "#e0a458", "#7a9e7e", "#a44a3f")
 K = TypeVar("K")
@@ -79,16 +79,22 @@ def _saturated(rows: Sequence[Row], name: str, title: str, unit: str, value: Cal
 def _latency(rows: Sequence[Row]) -> Panel:
     groups: list[str] = []
     ours: list[Bar | None] = []
+    compiled: list[Bar | None] = []
     theirs: list[Bar | None] = []
     for peer in (FORWARD, T_RELAY):
         for mix, word in MIXES.items():
-            pairs = latency_pairs([row for row in rows if row.mix == mix], peer)
+            of_mix = [row for row in rows if row.mix == mix]
+            pairs, pairs_compiled = latency_pairs(of_mix, peer), latency_pairs(of_mix, peer, OURS_C)
             for name in ("p50_us", "p99_us"):
                 groups.append(f"{peer.split()[-1]}, {word}, {name[:3]}")
                 ours.append(bar([getattr(mine, name) for mine, _ in pairs], float))
+                compiled.append(bar([getattr(mine, name) for mine, _ in pairs_compiled], float))
                 theirs.append(bar([getattr(other, name) for _, other in pairs], float))
     title = "Added latency of a message at half of the load that saturates Kamailio"
-    return Panel("latency", title, "us", tuple(groups), {OURS: tuple(ours), "kamailio": tuple(theirs)}, True)
+    series = {OURS: tuple(ours), OURS_C: tuple(compiled), "kamailio": tuple(theirs)}
+    if not any(compiled):
+        del series[OURS_C]
+    return Panel("latency", title, "us", tuple(groups), series, True)
 
 
 def _flat(kept: Kept, what: str, beds: Sequence[Bed]) -> Panel:

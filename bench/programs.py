@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from bench import load
 
 HERE = Path(__file__).parent
+COMPILED = HERE.parent / ".compiled" / "bin"
 MODULES = (Path("/usr/lib/nginx/modules"), Path("/usr/share/nginx/modules"), Path("/usr/lib64/nginx/modules"))
 
 
@@ -94,10 +95,20 @@ def bound(folder: Path) -> list[str]:
     return [str(load.compiled("bound", folder)), "5060", "5070"]
 
 
-def _sipbalancer(folder: Path, words: str = "") -> list[str]:
+def _sipbalancer(
+    folder: Path, words: str = "", start: Sequence[str] = (sys.executable, "-m", "sipbalancer")
+) -> list[str]:
     config = folder / "sipbalancer.cf"
     config.write_text(words + (HERE / "sipbalancer.cf").read_text().replace("/FOLDER", str(folder)))
-    return [sys.executable, "-m", "sipbalancer", "run", str(config)]
+    return [*start, "run", str(config)]
+
+
+def _not_compiled() -> str:
+    return "" if (COMPILED.parent / ".made").exists() else "not built: make compiled"
+
+
+def _compiled(folder: Path) -> list[str]:
+    return _sipbalancer(folder, start=(str(COMPILED / "sipbalancer"),))
 
 
 def _no_workers() -> str:
@@ -113,6 +124,8 @@ def _sipbalancer_version() -> str:
 FORWARD, T_RELAY, BLIND, OURS = "kamailio forward()", "kamailio t_relay()", "nginx stream", "sipbalancer"
 BOUND = "C bound"
 """No program to compare with, but the floor under all of them (bench/bound.c)."""
+OURS_C = f"{OURS}, compiled"
+"""The same source, built by `make compiled`."""
 OURS_2 = f"{OURS}, 2 workers"
 """Both on the one core: what it costs to be two, not what two cores can do."""
 FORWARD_8, T_RELAY_8 = f"{FORWARD}, 8 workers", f"{T_RELAY}, 8 workers"
@@ -125,6 +138,7 @@ PROGRAMS = (
     Program(BLIND, 0, _nginx_missing, lambda: _said(_which("nginx") or "", "-v"), _nginx),
     Program(BOUND, 1, _no_gcc, lambda: _said("gcc", "-dumpfullversion"), bound),
     Program(OURS, 1, lambda: "", _sipbalancer_version, _sipbalancer),
+    Program(OURS_C, 1, _not_compiled, lambda: _said(str(COMPILED / "sipbalancer"), "--version"), _compiled),
     Program(OURS_2, 1, _no_workers, _sipbalancer_version, lambda folder: _sipbalancer(folder, "workers = 2\n")),
     _forwarding(FORWARD_8, "kamailio-forward.cfg", 8),
     _forwarding(T_RELAY_8, "kamailio-trelay.cfg", 8),

@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from bench import load, rows
 from bench.load import Cores, Load, Said
-from bench.programs import FORWARD, FORWARD_8, OURS, OURS_2, PROGRAMS, T_RELAY, T_RELAY_8, Program
+from bench.programs import FORWARD, FORWARD_8, OURS, OURS_2, OURS_C, PROGRAMS, T_RELAY, T_RELAY_8, Program
 from bench.rows import Row
 from bench.speed_table import render
 
@@ -225,7 +225,8 @@ class Bench:
 
     def _half_loads(self, program: Program, mix: str) -> list[float]:
         """Half of Kamailio's saturation in this run, transactions per second; our own half where there is no peer."""
-        wanted = {T_RELAY: (T_RELAY,), T_RELAY_8: (T_RELAY,), OURS: (FORWARD, T_RELAY)}.get(program.name, (FORWARD,))
+        both = FORWARD, T_RELAY
+        wanted = {T_RELAY: (T_RELAY,), T_RELAY_8: (T_RELAY,), OURS: both, OURS_C: both}.get(program.name, (FORWARD,))
         halves = [half for name in wanted if (half := self._half_of(name, mix))]
         if not halves and (half := self._half_of(program.name, mix)):
             return [half]

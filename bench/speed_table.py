@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import TypeVar
 
-from bench.programs import BEST_OF, FORWARD, OURS, OURS_2, PROGRAMS, T_RELAY
+from bench.programs import BEST_OF, FORWARD, OURS, OURS_2, OURS_C, PROGRAMS, T_RELAY
 from bench.rows import SATURATING, Row
 
 Kept = TypeVar("Kept")
@@ -29,7 +29,7 @@ def render(rows: Sequence[Row]) -> str:
     for mix, title in TITLES.items():
         of_mix = [row for row in rows if row.mix == mix]
         lines += ["", f"**{title}**", "", *_saturated(mix, of_mix), "", *_half_load(of_mix), ""]
-        lines += [latency_ratio(of_mix, peer) for peer in (FORWARD, T_RELAY)]
+        lines += [latency_ratio(of_mix, peer, name) for name in _ours(of_mix) for peer in (FORWARD, T_RELAY)]
     if long := list(lasting(rows)):
         lines += ["", *long]
     if faults := list(_faults(rows)):
@@ -56,9 +56,14 @@ def _saturated(mix: str, rows: Sequence[Row]) -> Iterator[str]:
         ]
         yield f"| {name} | {' | '.join(cells)} |"
     yield ""
-    for peer in (FORWARD, T_RELAY):
-        yield ratio(rows, peer)
+    for name in _ours(rows):
+        for peer in (FORWARD, T_RELAY):
+            yield ratio(rows, peer, name)
     yield from by_workers(rows)
+
+
+def _ours(rows: Sequence[Row]) -> list[str]:
+    return [OURS, OURS_C] if any(row.program == OURS_C for row in rows) else [OURS]
 
 
 def best(rows: Sequence[Row], peer: str) -> list[Row]:
@@ -67,13 +72,13 @@ def best(rows: Sequence[Row], peer: str) -> list[Row]:
     return min(ways, key=lambda found: median(row.cpu_us for row in found), default=[])
 
 
-def ratio(rows: Sequence[Row], peer: str) -> str:
-    ours, theirs = of(rows, OURS, SATURATING), best(rows, peer)
+def ratio(rows: Sequence[Row], peer: str, name: str = OURS) -> str:
+    ours, theirs = of(rows, name, SATURATING), best(rows, peer)
     if not ours or not theirs:
-        return f"sipbalancer : {peer}: no ratio, no valid rows of both."
+        return f"{name} : {peer}: no ratio, no valid rows of both."
     cpu = median(row.cpu_us for row in ours) / median(row.cpu_us for row in theirs)
     rate = median(row.rate for row in ours) / median(row.rate for row in theirs)
-    return f"sipbalancer : {peer} = {cpu:.2f} in CPU per message, {rate:.2f} in messages per second. "
+    return f"{name} : {peer} = {cpu:.2f} in CPU per message, {rate:.2f} in messages per second. "
 
 
 def by_workers(rows: Sequence[Row]) -> Iterator[str]:
@@ -106,21 +111,21 @@ def _opened(rows: Sequence[Row], name: str) -> Iterator[list[Row]]:
         yield [group[place] for group in by_round.values() if place < len(group) and not group[place].void]
 
 
-def latency_pairs(rows: Sequence[Row], peer: str) -> list[tuple[Row, Row]]:
+def latency_pairs(rows: Sequence[Row], peer: str, name: str = OURS) -> list[tuple[Row, Row]]:
     """Ours and the peer's of the same round under the same load, half of what the peer can do."""
     opened = [row for row in rows if row.loop == "open" and not row.void]
     theirs = {(row.round, row.offered): row for row in opened if row.program == peer}
-    ours = [row for row in opened if row.program == OURS]
+    ours = [row for row in opened if row.program == name]
     return [(row, other) for row in ours if (other := theirs.get((row.round, row.offered)))]
 
 
-def latency_ratio(rows: Sequence[Row], peer: str) -> str:
-    pairs = latency_pairs(rows, peer)
+def latency_ratio(rows: Sequence[Row], peer: str, name: str = OURS) -> str:
+    pairs = latency_pairs(rows, peer, name)
     if not pairs:
-        return f"Added latency, sipbalancer : {peer}: no ratio, no valid rows of both."
+        return f"Added latency, {name} : {peer}: no ratio, no valid rows of both."
     p50 = median(mine.p50_us / other.p50_us for mine, other in pairs)
     p99 = median(mine.p99_us / other.p99_us for mine, other in pairs)
-    return f"Added latency, sipbalancer : {peer} at half of the latter's load = {p50:.2f} at p50, {p99:.2f} at p99. "
+    return f"Added latency, {name} : {peer} at half of the latter's load = {p50:.2f} at p50, {p99:.2f} at p99. "
 
 
 def _faults(rows: Sequence[Row]) -> Iterator[str]:

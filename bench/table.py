@@ -18,14 +18,14 @@ from bench.flat_table import by_registrations, by_servers, flat_cost, flat_memor
 from bench.kept import Kept
 from bench.overload import Row as StormRow
 from bench.pool_rows import PoolRow, pool_table
-from bench.programs import BEST_OF, BLIND, BOUND, FORWARD, OURS, OURS_2, T_RELAY
+from bench.programs import BEST_OF, BLIND, BOUND, FORWARD, OURS, OURS_2, OURS_C, T_RELAY
 from bench.rows import SATURATING, Row
 from bench.speed_table import best, lasting, latency_pairs, of, render, where
 from bench.worker_rows import WorkerRow, worker_table
 
 BEGIN = "<!-- bench: made by `python -m bench.table --write README.md` -->"
 END = "<!-- bench: end -->"
-SHOWN = (OURS, OURS_2, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND, BOUND)
+SHOWN = (OURS, OURS_C, OURS_2, *BEST_OF[FORWARD], *BEST_OF[T_RELAY], BLIND, BOUND)
 
 
 # The README's.
@@ -57,14 +57,9 @@ def _speed(kept: Sequence[Row]) -> Iterator[str]:
         if any(row.program == name for row in kept):
             yield f"| {name} | {' | '.join(cells)} |"
     yield ""
-    yield (
-        "| sipbalancer by the better Kamailio | CPU per message, REGISTER | call | messages/s, REGISTER | call "
-        "| added latency p50, REGISTER | call | p99, REGISTER | call |"
-    )
-    yield "|---|---|---|---|---|---|---|---|---|"
-    for peer in (FORWARD, T_RELAY):
-        yield f"| {peer} | {' | '.join(_ratios(kept, peer))} |"
-    yield ""
+    for name in (OURS, OURS_C):
+        if name == OURS or any(row.program == name for row in kept):
+            yield from _comparison(kept, name)
     yield "- Latency: what a message takes more, open loop, at half of the load that saturates that Kamailio."
     for mix, title in (("register", "REGISTERs"), ("call", "calls")):
         costs = list(_at_half_load([row for row in kept if row.mix == mix]))
@@ -73,10 +68,21 @@ def _speed(kept: Sequence[Row]) -> Iterator[str]:
     yield from (f"- {line}" for line in lasting(kept))
 
 
+def _comparison(kept: Sequence[Row], name: str) -> Iterator[str]:
+    yield (
+        f"| {name} by the better Kamailio | CPU per message, REGISTER | call | messages/s, REGISTER | call "
+        "| added latency p50, REGISTER | call | p99, REGISTER | call |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for peer in (FORWARD, T_RELAY):
+        yield f"| {peer} | {' | '.join(_ratios(kept, peer, name))} |"
+    yield ""
+
+
 def _at_half_load(kept: Sequence[Row]) -> Iterator[str]:
     """What also is valid of a program that the load cannot saturate."""
     offers = {(row.round, row.offered) for row in kept if row.program == FORWARD and row.loop == "open"}
-    for name in (OURS, FORWARD, BLIND, BOUND):
+    for name in (OURS, OURS_C, FORWARD, BLIND, BOUND):
         found = [
             row.cpu_us for row in kept if row.program == name and (row.round, row.offered) in offers and not row.void
         ]
@@ -95,15 +101,15 @@ def _saturated(kept: Sequence[Row], name: str, mix: str) -> list[str]:
     ]
 
 
-def _ratios(kept: Sequence[Row], peer: str) -> Iterator[str]:
+def _ratios(kept: Sequence[Row], peer: str, name: str) -> Iterator[str]:
     mixes = [[row for row in kept if row.mix == mix] for mix in ("register", "call")]
-    pairs = [(of(mix, OURS, SATURATING), best(mix, peer)) for mix in mixes]
-    for name in ("cpu_us", "rate"):
+    pairs = [(of(mix, name, SATURATING), best(mix, peer)) for mix in mixes]
+    for field in ("cpu_us", "rate"):
         for ours, theirs in pairs:
-            yield _divided([getattr(row, name) for row in ours], [getattr(row, name) for row in theirs])
-    for name in ("p50_us", "p99_us"):
+            yield _divided([getattr(row, field) for row in ours], [getattr(row, field) for row in theirs])
+    for field in ("p50_us", "p99_us"):
         for mix in mixes:
-            shares = [getattr(mine, name) / getattr(other, name) for mine, other in latency_pairs(mix, peer)]
+            shares = [getattr(mine, field) / getattr(other, field) for mine, other in latency_pairs(mix, peer, name)]
             yield f"{median(shares):.2f}" if shares else "no ratio"
 
 

@@ -2,8 +2,9 @@
 # Install the Debian packages that a make target needs and this machine lacks.
 #
 #   sh requirements/debian.sh demo     what `python3 -m venv` needs
-#   sh requirements/debian.sh test     that, and the real programs of the tests
-#   sh requirements/debian.sh bench    that, and what bench/ measures beside sipbalancer and builds its load with
+#   sh requirements/debian.sh compiled that, and a C compiler with Python's headers
+#   sh requirements/debian.sh test     what demo needs, and the real programs of the tests
+#   sh requirements/debian.sh bench    all of these, and what bench/ measures beside sipbalancer and builds its load with
 #
 # Root or passwordless sudo installs; anyone else is told the one line to run, and the target goes on with what
 # there is. Only without venv nothing goes on: exit status 1. PYTHON names the interpreter, as in the Makefile.
@@ -11,7 +12,7 @@ set -eu
 PATH=$PATH:/usr/sbin:/sbin
 PROGRAMS_test="sipp:sip-tester baresip:baresip-core promtool:prometheus kamailio:kamailio
     ip:iproute2 nft:nftables ps:procps"
-PROGRAMS_bench="nginx:nginx-light gcc:gcc"
+PROGRAMS_bench="nginx:nginx-light"
 DAEMONS="nginx prometheus prometheus-node-exporter kamailio nftables"
 
 has_venv() {
@@ -20,6 +21,21 @@ has_venv() {
 
 missing_for_demo() {
     has_venv || echo python3-venv
+}
+
+has_headers() {
+    "${PYTHON:-python3}" -c 'import os, sys, sysconfig as s; sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))'
+}
+
+missing_for_compiler() {
+    command -v gcc >/dev/null || echo gcc
+    [ -e /usr/include/stdio.h ] || echo libc6-dev
+    has_headers || echo python3-dev
+}
+
+missing_for_compiled() {
+    missing_for_demo
+    missing_for_compiler
 }
 
 missing_for_test() {
@@ -32,11 +48,11 @@ missing_for_test() {
 
 missing_for_bench() {
     missing_for_test
+    missing_for_compiler
     for pair in $PROGRAMS_bench; do
         command -v "${pair%%:*}" >/dev/null || echo "${pair##*:}"
     done
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
-    [ -e /usr/include/stdio.h ] || echo libc6-dev
 }
 
 as_root() {

@@ -12,7 +12,7 @@ from bench.flat_table import flat_cost, flat_memory
 from bench.kept import Kept
 from bench.plots import panels
 from bench.pool_rows import PoolRow, pool_table
-from bench.programs import FORWARD, FORWARD_8, OURS, OURS_2, T_RELAY
+from bench.programs import FORWARD, FORWARD_8, OURS, OURS_2, OURS_C, T_RELAY
 from bench.rows import Row, newest, read_as, write
 from bench.speed_table import render
 from bench.worker_rows import APART, ONE, TWO, WorkerRow, worker_table
@@ -151,3 +151,15 @@ def test_workers_are_set_against_one_process_round_by_round() -> None:
     assert "| 2 workers | 17.0 | 1.15 [1.10-1.20] | void | no ratio | 47.0% to 53.0% |" in lines
     assert "| two balancers that share nothing | 11.0 | 1.10 [1.10-1.10] | void | no ratio |  |" in lines
     assert "not measured" in lines[-1]
+
+
+def test_the_compiled_program_has_a_row_and_ratios_of_its_own() -> None:
+    rows = [row(OURS, cpu_us=10.0), row(OURS_C, cpu_us=5.0), row(FORWARD, cpu_us=20.0)]
+    rows += [opened(FORWARD, 1, 100.0, 10.0), opened(OURS, 1, 100.0, 30.0), opened(OURS_C, 1, 100.0, 20.0)]
+    lines = table.short(Some(rows)).splitlines()
+    own = [number for number, line in enumerate(lines) if line.startswith(f"| {OURS_C}")]
+    assert len(own) == 2 and lines[own[0] - 1].startswith(f"| {OURS} |"), "its row follows that of the default"
+    assert lines[own[1] + 2].startswith(f"| {FORWARD} | 0.25 | no ratio | 1.00 | no ratio | 2.00 |")
+    assert f"{OURS_C} : {FORWARD} = 0.25" in render(rows) and OURS_C not in table.short(Some([rows[0], rows[2]]))
+    latency = next(panel for panel in panels(Some(rows)) if panel.name == "latency")
+    assert latency.series[OURS_C][0] is not None
