@@ -61,6 +61,15 @@ bench: $(VENV)/.bench programs compiled
 
 .venv: $(VENV)/.run
 
+# pytest is the development environment's; the package before it on the path is the compiled one, for whatever the tests
+# start too. SIPBALANCER_EXPECT makes sure of it (tests/conftest.py).
+ON_COMPILED = PYTHONSAFEPATH=1 PYTHONPATH=$$(echo $(CURDIR)/$(COMPILED)/lib/python*/site-packages):$(CURDIR) \
+	SIPBALANCER_EXPECT=compiled
+test-compiled: dev compiled
+	@$(ON_COMPILED) $(BIN)/python -m pytest -W error -o pythonpath= -m 'not interpreted' $(ARGS) \
+		tests/compiled tests/sip tests/flows tests/director tests/fuzz tests/torture tests/test_compiled.py \
+		tests/daemon/test_main.py tests/daemon/test_worker.py tests/daemon/test_workers.py
+
 dev: $(VENV)/.dev
 
 compiled: $(COMPILED)/.made

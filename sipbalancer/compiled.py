@@ -15,10 +15,15 @@ else:
         return lambda kind: kind
 
 
-__all__ = ["compiled", "mypyc_attr"]
+__all__ = ["compiled", "mypyc_attr", "runs"]
 
 
 def compiled() -> bool:
     """Whether the way of the datagrams is compiled."""
     spec = find_spec("sipbalancer.director.forwarder")
     return spec is not None and (spec.origin or "").endswith(tuple(EXTENSION_SUFFIXES))
+
+
+def runs() -> str:
+    """`compiled()` in a word, for the operator."""
+    return "compiled" if compiled() else "interpreted"

@@ -15,12 +15,21 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
+from sipbalancer.compiled import runs
+
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
 hypothesis.settings.register_profile(
     "sipbalancer", deadline=None, derandomize=IN_CI, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("sipbalancer")
+
+
+def pytest_configure() -> None:
+    """`make test-compiled` must not pass because the source stood before what it was to test."""
+    expected = os.environ.get("SIPBALANCER_EXPECT", runs())
+    if runs() != expected:
+        raise pytest.UsageError(f"SIPBALANCER_EXPECT={expected}, but what is imported is {runs()}")
 
 
 def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sipbalancer import __version__
 from sipbalancer.cli import ask, commands, explain, main, status
+from sipbalancer.compiled import runs
 from sipbalancer.errors import AdminError, EnvironmentFault
 
 GOOD = "virtual = 127.0.0.10:5060\n\treal = 127.0.0.1:5070 masq\n"
@@ -43,7 +44,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[dict[str, Any]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert called(capsys, "--version") == (0, f"sipbalancer {__version__}\n", [])
+    assert called(capsys, "--version") == (0, f"sipbalancer {__version__} ({runs()})\n", [])
 
 
 @pytest.mark.parametrize(

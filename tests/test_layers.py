@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "daemon": {"errors", "sip", "config", "director", "compiled", "__init__"},
     # The demo speaks SIP in its own words: sharing the balancer's scanner would share its mistakes.
     "demo": {"errors", "config", "daemon"},
-    "cli": {"errors", "sip", "config", "director", "daemon", "demo", "__init__"},
+    "cli": {"errors", "sip", "config", "director", "daemon", "demo", "compiled", "__init__"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from sipbalancer import __version__
+from sipbalancer.compiled import runs
 from sipbalancer.config.model import Config
 from sipbalancer.errors import AdminError, ConfigError, SipBalancerError
 
@@ -75,7 +76,7 @@ def _arguments(argv: Sequence[str] | None) -> Arguments:
 
 def _parser() -> OneLineParser:
     parser = OneLineParser(prog="sipbalancer", description="A SIP-aware load balancer for pools of Asterisk servers.")
-    parser.add_argument("--version", action="version", version=f"sipbalancer {__version__}")
+    parser.add_argument("--version", action="version", version=f"sipbalancer {__version__} ({runs()})")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         passes_on = command.flags is _flags_passed_on

@@ -116,7 +116,8 @@ def _nobody(service: Document) -> str:
 def _footer(document: Document) -> Text:
     up_for = span(float(document["now"]) - float(document["started"]))
     failed = int(document["reloads"].get("failed", 0))
-    text = f"sipbalancer {plain(document['version'])} on {plain(document['file'])}, running for {up_for}"
+    program = f"sipbalancer {plain(document['version'])} ({plain(document['runs'])})"
+    text = f"{program} on {plain(document['file'])}, running for {up_for}"
     if failed:
         return Text(f"{text}; {failed} reload{'s' if failed > 1 else ''} failed: see the log", style="bold yellow")
     return Text(text, style="dim")

@@ -11,11 +11,11 @@ import asyncio
 import logging
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+from sipbalancer.daemon import own_process
 from sipbalancer.daemon.fleet_legs import ServiceLegs
 from sipbalancer.daemon.link import Body, Link, new_pair
 from sipbalancer.daemon.log import say
@@ -38,9 +38,10 @@ class Process:
         ours, theirs = new_pair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sipbalancer.daemon.worker", str(theirs.fileno())],
+                own_process.command("sipbalancer.daemon.worker", str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
+                env=own_process.environment(),
             )
         self.link = Link(ours, lambda kind, body, files: take(self, kind, body), lambda: ended(self))
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sipbalancer import __version__
+from sipbalancer.compiled import runs
 from sipbalancer.config.diff import AT_START
 from sipbalancer.config.model import Config
 from sipbalancer.config.report import counted
@@ -145,7 +146,15 @@ class Daemon:
         self._watch = FileWatch(self._path)
         parsed = read_config(self._path)
         self._output.open(parsed.config.logfile)
-        say(logging.INFO, "starting", version=__version__, file=self._path, loop=_loop_name(), pid=os.getpid())
+        say(
+            logging.INFO,
+            "starting",
+            version=__version__,
+            runs=runs(),
+            file=self._path,
+            loop=_loop_name(),
+            pid=os.getpid(),
+        )
         _warn(parsed.warnings)
         config = await self._names.resolve(parsed.config)
         self._open(config)

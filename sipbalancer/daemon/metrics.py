@@ -23,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from sipbalancer import __version__
+from sipbalancer.compiled import runs
 from sipbalancer.daemon.fleet_reports import WorkerShown
 from sipbalancer.daemon.loop_lag import Pauses
 from sipbalancer.director.snapshot import PROBE_BUCKETS, ServerSnapshot, ServiceSnapshot, Snapshot
@@ -196,8 +197,10 @@ def _edge(page: Page) -> Iterator[Metric]:
 def _process(page: Page) -> Iterator[Metric]:
     reloads = CounterMetricFamily("sipbalancer_config_reloads", "Reloads of the file by result.", labels=["result"])
     _spread(reloads, [], page.snapshot.reloads)
-    build = GaugeMetricFamily("sipbalancer_build_info", "Always 1; the version is the label.", labels=["version"])
-    build.add_metric([__version__], 1)
+    build = GaugeMetricFamily(
+        "sipbalancer_build_info", "Always 1; the labels say what it is.", labels=["version", "runs"]
+    )
+    build.add_metric([__version__, runs()], 1)
     lost = CounterMetricFamily(
         "sipbalancer_log_lines_lost", "Log lines lost because their place was too slow.", value=page.log_lost
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from sipbalancer import __version__
+from sipbalancer.compiled import runs
 from sipbalancer.daemon.fleet_reports import WorkerShown
 from sipbalancer.daemon.rates import Rates
 from sipbalancer.director.snapshot import ServerSnapshot, ServiceSnapshot, Snapshot, WhereSnapshot
@@ -21,6 +22,7 @@ def status_document(
     """The whole; `path` is the file it runs on, `notes` what the operator must know of the process itself."""
     return {
         "version": __version__,
+        "runs": runs(),
         "file": path,
         "now": snapshot.now,
         "started": snapshot.started,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sipbalancer.daemon import own_process
 from sipbalancer.errors import EnvironmentFault
 
 from .message import Address, hostport
@@ -55,10 +56,11 @@ class Balancer:
         """Start it and wait until it finds every server up; EnvironmentFault with its own words when it does not."""
         with self.log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "sipbalancer", "run", str(self.file)),
+                *own_process.command("sipbalancer", "run", str(self.file)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=own_process.environment(),
                 start_new_session=True,  # Ctrl-C is for us: we end it
                 preexec_fn=_die_with_parent(),
             )

@@ -115,7 +115,9 @@ def scan_request(data: bytes) -> RequestFacts:
         return _read_request(data)
     via_end = top.end() - 2
     blank = ODD_LINE.search(data, via_end)
-    end = blank.start() - 1 if blank is not None else -1
+    if blank is None:
+        return _read_request(data)
+    end = blank.start() - 1
     if data[end : end + 4] != b"\r\n\r\n" or data[end - 1] in b" \t\r":
         return _read_request(data)
     method, uri, sent_by, before, branch, after = top.groups()

@@ -24,6 +24,7 @@ SERVER: dict[str, Any] = {
 }
 DOCUMENT: dict[str, Any] = {
     "version": "1.2.3",
+    "runs": "compiled",
     "file": "/etc/sipbalancer.cf",
     "now": 1000.0,
     "started": 0.0,

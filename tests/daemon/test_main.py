@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from sipbalancer.compiled import runs
 from sipbalancer.config.model import Config
 from sipbalancer.daemon.main import _at_start_only, _finished
 
@@ -389,8 +390,9 @@ def test_without_metrics_and_admin_it_carries_calls_and_tries_again(running: Run
 def test_json_logs(running: Running) -> None:
     running.start("--log", "json")
     assert running.stop() == 0
-    events = [json.loads(line)["event"] for line in running.said().splitlines()]
-    assert events[0] == "starting" and events[-1] == "stopped"
+    lines = [json.loads(line) for line in running.said().splitlines()]
+    assert lines[0]["event"] == "starting" and lines[-1]["event"] == "stopped"
+    assert lines[0]["runs"] == runs()
 
 
 def test_the_log_goes_where_the_file_says(running: Running) -> None:

@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from sipbalancer import __version__
+from sipbalancer.compiled import runs
 from sipbalancer.daemon.loop_lag import Pauses
 from sipbalancer.daemon.metrics import Page, render
 from sipbalancer.director.snapshot import PROBE_BUCKETS, Drain, ServerSnapshot, ServiceSnapshot, Snapshot
@@ -101,7 +102,7 @@ def test_every_name_of_the_interface_with_its_labels() -> None:
         ("sipbalancer_drain_safe", VIRTUAL, ONE): 0,
         ("sipbalancer_real_full", VIRTUAL, ONE): 0,
         ("sipbalancer_config_reloads_total", "failed"): 2,
-        ("sipbalancer_build_info", __version__): 1,
+        ("sipbalancer_build_info", runs(), __version__): 1,
         ("sipbalancer_edge_received_total",): 9,
         ("sipbalancer_edge_empty_total",): 0,
         ("sipbalancer_edge_send_errors_total", "EPERM"): 4,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 from sipbalancer import __version__
+from sipbalancer.compiled import runs
 from sipbalancer.daemon.fleet_reports import WorkerShown
 from sipbalancer.daemon.rates import Rates
 from sipbalancer.daemon.status import left_document, status_document, where_document
@@ -35,6 +36,7 @@ def test_the_document_has_all_that_status_shows() -> None:
     document = status_document(snapshot(101.0, 13), rates, "conf.cf", ["memory only"])
     assert json.loads(json.dumps(document)) == {
         "version": __version__,
+        "runs": runs(),
         "file": "conf.cf",
         "now": 101.0,
         "started": 50.0,

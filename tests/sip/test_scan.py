@@ -261,3 +261,10 @@ def test_a_route_that_is_no_route_is_refused_or_read_the_general_way(value: byte
     """Compiled, a slice that ends before it begins raises; see CONTRIBUTING."""
     data = assemble(START, [*USUAL, (b"Route", value)])
     assert attempt(scan_request, data) == attempt(lambda each: scan._read_request(each), data)
+
+
+@pytest.mark.parametrize("ending", [b"", b"\r", b"\r\n", b"\r\n\r", b"\n\n"])
+def test_a_request_without_its_blank_line_is_read_the_general_way(ending: bytes) -> None:
+    """Compiled, the look for that line raised SystemError, so the datagram was counted as a fault of ours."""
+    data = assemble(START, USUAL).removesuffix(b"\r\n\r\n") + ending
+    assert attempt(scan_request, data) == attempt(lambda each: scan._read_request(each), data)
