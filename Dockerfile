@@ -1,4 +1,4 @@
-# sipbalancer in a container: two stages, hash-locked dependencies, no root.
+# sipbalancer in a container: compiled in a stage of its own, hash-locked dependencies, no root, no compiler in what runs.
 #
 #   docker build -t sipbalancer .
 #   docker run --network host -v /etc/sipbalancer:/etc/sipbalancer:ro -v sipbalancer:/var/lib/sipbalancer sipbalancer
@@ -11,16 +11,25 @@
 # Large socket buffers are the host's to give: sysctl -w net.core.rmem_max=8388608 net.core.wmem_max=8388608
 # The admin socket is inside: docker exec NAME sipbalancer status
 
+FROM python:3.11-slim-bookworm AS compile
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
+WORKDIR /src
+COPY requirements/build.txt requirements/run.txt requirements/compile.txt requirements/
+RUN python3 -m venv /opt/compiler \
+ && /opt/compiler/bin/python -m pip install --no-cache-dir --require-hashes \
+        -r requirements/build.txt -r requirements/run.txt \
+ && /opt/compiler/bin/python -m pip install --no-cache-dir --require-hashes -r requirements/compile.txt
+COPY setup.py pyproject.toml README.md ./
+COPY sipbalancer sipbalancer
+RUN SIPBALANCER_COMPILED=1 /opt/compiler/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
+
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
-COPY requirements/build.txt requirements/run.txt requirements/
+COPY requirements/run.txt requirements/
 RUN python3 -m venv /opt/sipbalancer \
- && /opt/sipbalancer/bin/python -m pip install --no-cache-dir --require-hashes \
-        -r requirements/build.txt -r requirements/run.txt
-COPY pyproject.toml README.md ./
-COPY sipbalancer sipbalancer
-RUN /opt/sipbalancer/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation . \
- && /opt/sipbalancer/bin/python -m pip uninstall --yes setuptools
+ && /opt/sipbalancer/bin/python -m pip install --no-cache-dir --require-hashes -r requirements/run.txt
+COPY --from=compile /wheel /wheel
+RUN /opt/sipbalancer/bin/python -m pip install --no-cache-dir --no-deps /wheel/*.whl
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --system --gid 5060 sipbalancer \

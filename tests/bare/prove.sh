@@ -88,10 +88,10 @@ prove_commands() {
         done' commands "$@"
 }
 
-# The base image is Debian with its own Python and pip: python3-venv gives the tree the same.
+# The base image is Debian with its own Python, pip and headers: python3-venv and python3-dev give the tree the same.
 prove_docker() {
     inside shared 'apt-get -qq update
-        DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends python3-venv >/dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends python3-venv python3-dev >/dev/null
         git -c safe.directory="*" clone -q /repo /root/sipbalancer
         cd /root/sipbalancer
         python3 tests/bare/dockerfile.py build Dockerfile >/root/build.sh
