@@ -102,8 +102,9 @@ $(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
 	@$(PIP) --require-hashes -r requirements/bench.txt
 	@touch $@
 
-# Built in a folder that goes away (the stamp is of its copy: an edit meanwhile counts), by a venv that has the compiler; what it makes is installed where only that and what
-# it needs to run are. SIPBALANCER_OPT_LEVEL=0 makes a slower program in less time, enough for tests.
+# Built in a folder that goes away, by a venv that has the compiler; what it makes is installed where only that and what
+# it needs to run are. The stamp is as old as the copy, so that an edit meanwhile counts. SIPBALANCER_OPT_LEVEL=0 makes a
+# slower program in less time, enough for tests.
 $(COMPILER)/.made: requirements/build.txt requirements/run.txt requirements/compile.txt
 	@PYTHON=$(PYTHON) sh requirements/debian.sh $(DEBIAN)
 	@rm -rf $(COMPILER) && $(PYTHON) -m venv $(COMPILER)

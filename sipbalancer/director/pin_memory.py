@@ -1,7 +1,7 @@
 """The memory of a pin table around its slots: the header, what may be believed of it, how many slots there is room for.
 
-magic (8) | version (4) | slots (4) | check of the secret (8) | born, seconds since the epoch (8) | free to 128
-names of servers | slots of 16 bytes, in buckets of 8
+magic (8) | version (4) | slots (4) | check of the secret (8) | born, epoch seconds (8) | mark (`epoch`)
+from 128 on: names of servers | slots of 16 bytes, in buckets of 8
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ WAYS = 8
 
 
 def slots_in(size: int) -> int:
+    """How many slots so many bytes have room for, a power of two. ValueError for less than two buckets."""
     room = (size - HEADER_SIZE) // SLOT_SIZE
     if room < 2 * WAYS:
         raise ValueError(f"a pin table needs at least {HEADER_SIZE + 2 * WAYS * SLOT_SIZE} bytes, not {size}")
